@@ -1,0 +1,3605 @@
+/* flow.h - normalizing flows, continuous flows and flow matching in one plain C header
+ *
+ * A generative flow moves samples of a simple density (noise) to samples of a complicated one
+ * (data) by an invertible map, and keeps exact account of what the map does to the density:
+ *
+ *     log p(y) = log p(x) - log|det dy/dx|,   y = f(x)
+ *
+ * This header holds every step of that story, from the change of variables in one dimension to
+ * flow matching, as plain loops over caller-owned arrays. It is made to be read from top to
+ * bottom, and to be dropped into a program: C99 or C++11, libc and libm, nothing else. It is not
+ * a tensor library, has no automatic differentiation, and runs on the CPU only.
+ *
+ * A whole program (save as hw.c, then: cc hw.c -lm && ./a.out):
+ *
+ *     #define FLOW_IMPLEMENTATION
+ *     #include "flow.h"
+ *     #include <stdio.h>
+ *
+ *     int main(void) {
+ *         flow_rng rng;
+ *         flow_real x0[2] = {0.5, -1.0}, x1[2], logdet[1] = {0};
+ *         flow_bijection layer = flow_planar(2);   (y = x + u tanh(w'x + b))
+ *         flow_chain chain;
+ *         flow_rng_init(&rng, 1);
+ *         if (flow_chain_init(&chain, &layer, 1, FLOW_FROM_NOISE, 1, &rng) < 0) return 1;
+ *         if (flow_chain_forward(&chain, x1, logdet, x0, 1) < 0) return 1;
+ *         printf("(%g, %g) -> (%g, %g), log|det| = %g\n", x0[0], x0[1], x1[0], x1[1], logdet[0]);
+ *         flow_chain_free(&chain);
+ *         return 0;
+ *     }
+ *
+ * CONTENTS                     declared at    what stands there
+ *   options                                   what can be set before the include
+ *   conventions                               what holds everywhere
+ *    1 random numbers          flow_rng_      a seeded generator, uniform, normal, permutation
+ *    2 small linear algebra    flow_matmul    products, LU, Cholesky, inverse, spectral norm
+ *    3 densities               flow_normal_   uniform, Gaussian, mixture, Bernoulli
+ *    4 toy data                flow_toy_      the two-dimensional sets of the papers
+ *    5 bijections              flow_affine    affine, planar
+ *    6 normalizing flows       flow_chain_    chains: likelihood, sampling, training
+ *    7 network                 flow_mlp_      an MLP with backward and tangent passes
+ *    8 optimisers              flow_opt_      SGD, momentum, Adam(W), schedules, EMA
+ *    9 ODE solvers             flow_ode_      explicit Runge-Kutta over Butcher tableaux
+ *   10 continuous flows        flow_cnf_      transport and likelihood along a velocity field
+ *   11 flow matching           flow_cfm_      paths, the loss, closed-form velocities
+ *   12 metrics and checks      flow_w2        distances, quadrature, gradient checks
+ *   13 files                   flow_dat_      gnuplot data blocks, tables of points
+ * The implementation follows in the same order.
+ */
+#ifndef FLOW_H
+#define FLOW_H
+
+#include <stddef.h>
+#include <stdint.h>
+#include <stdio.h>
+
+/* ---------------------------------------------------------------------------------- OPTIONS
+ * Define these before the include; each has the default that most programs want.
+ *
+ *   FLOW_IMPLEMENTATION   not defined   define it in exactly one file: the code is compiled there
+ *   FLOW_STATIC           not defined   the functions are static; implies FLOW_IMPLEMENTATION
+ *   FLOW_FLOAT            not defined   flow_real is float instead of double
+ *   FLOW_MALLOC(size)     malloc        memory, taken by _init functions and noted elsewhere
+ *   FLOW_FREE(pointer)    free
+ *   FLOW_ASSERT(cond)     assert        called on mistakes of the caller
+ */
+#ifdef FLOW_STATIC
+#ifndef FLOW_IMPLEMENTATION
+#define FLOW_IMPLEMENTATION
+#endif
+#define FLOW_API static inline
+#else
+#define FLOW_API extern
+#endif
+
+#ifdef FLOW_FLOAT
+typedef float flow_real;
+#else
+typedef double flow_real;
+#endif
+
+#ifdef __cplusplus
+extern "C" {
+#endif
+
+/* ------------------------------------------------------------------------------ CONVENTIONS
+ *
+ * - Arrays are row-major with the sample first: x[n*d] holds n points of d numbers. The caller
+ *   owns every array; the shape stands beside each pointer. n*d stays below 2^31.
+ * - Order of arguments: the object, what is written, what is read, sizes.
+ * - t = 0 is noise, t = 1 is data; a velocity is dx/dt in that direction.
+ * - A log-determinant is log|det dy/dx| of the map just applied, in nats, and is *added* to the
+ *   caller's logdet[n], so that maps in sequence sum up; an inverse adds the inverse's.
+ * - A backward pass *accumulates* into gradients. flow_opt_step uses the gradient and clears it.
+ * - Randomness comes from a flow_rng argument and from nowhere else. One call of
+ *   flow_rng_next is one draw; the draws that a function takes are documented. The same seed
+ *   gives the same bits on every compiler and optimisation level, without -ffast-math and with
+ *   -ffp-contract=off where the target has a fused multiply-add.
+ * - A mistake in calling (a null pointer, a size that cannot be) is FLOW_ASSERT. What can go
+ *   wrong at run time (memory, a singular matrix, no convergence, a number that is not finite, a
+ *   bad file) is a negative int, FLOW_E_..., that flow_strerror puts into words. Functions that
+ *   return int return FLOW_OK = 0 otherwise. The library never prints, exits or sets errno.
+ * - Maps over zero samples do nothing; a mean over zero samples is FLOW_E_EMPTY.
+ * - Objects come in threes: _init takes memory (and takes none when it fails), _free gives it
+ *   back (and may be called twice), and what lies between takes none.
+ * - y may be x in every map of n points (forward, inverse, transport).
+ */
+enum {
+    FLOW_OK = 0,
+    FLOW_E_MEMORY = -1,   /* FLOW_MALLOC returned NULL */
+    FLOW_E_SINGULAR = -2, /* a matrix without inverse, a formula at its singular point */
+    FLOW_E_CONVERGE = -3, /* an iteration did not reach its tolerance */
+    FLOW_E_BRACKET = -4,  /* a root is not enclosed by the interval */
+    FLOW_E_FINITE = -5,   /* a NaN or an infinity came in or out */
+    FLOW_E_EMPTY = -6,    /* zero samples, steps or rows where at least one is needed */
+    FLOW_E_UNKNOWN = -7,  /* no closed form is known, no such name */
+    FLOW_E_OPEN = -8,     /* a file cannot be opened or made */
+    FLOW_E_FILE = -9,     /* reading or writing a file failed on the way */
+    FLOW_E_COLUMNS = -10, /* a row has too few or too many numbers */
+    FLOW_E_NUMBER = -11   /* text where a number should stand */
+};
+
+/* One line in English for an error code; never NULL. */
+FLOW_API const char *flow_strerror(int err);
+
+/* Frees an array that a flow.h function allocated for its caller (flow_points_read). */
+FLOW_API void flow_release(void *p);
+
+/* ------------------------------------------------------------------------ 1 RANDOM NUMBERS
+ * xoshiro256++ [Blackman and Vigna 2021], seeded through splitmix64. */
+typedef struct {
+    uint64_t s[4];
+} flow_rng;
+
+/* Any seed is good, 0 included; different seeds give unrelated streams. */
+FLOW_API void flow_rng_init(flow_rng *rng, uint64_t seed);
+
+/* A second generator, unrelated to the first from here on. One draw. */
+FLOW_API flow_rng flow_rng_split(flow_rng *rng);
+
+/* 64 random bits. One draw: the unit in which the others are counted. */
+FLOW_API uint64_t flow_rng_next(flow_rng *rng);
+
+/* u ~ U[0, 1), 53 random bits (24 in float). One draw. */
+FLOW_API flow_real flow_rng_uniform(flow_rng *rng);
+
+/* z ~ N(0, 1) by Box and Muller [1958]: sqrt(-2 ln u1) cos(2 pi u2). Two draws. */
+FLOW_API flow_real flow_rng_normal(flow_rng *rng);
+
+/* A whole number 0 ... k-1, all equally likely. One draw, rarely more. */
+FLOW_API int flow_rng_below(flow_rng *rng, int k);
+
+/* The index i with probability p[i] / sum p, p[k] >= 0 with a positive sum. One draw. */
+FLOW_API int flow_rng_categorical(flow_rng *rng, const flow_real *p, int k);
+
+/* perm[n] = 0 ... n-1 in random order, all n! equally likely (Fisher and Yates). n-1 draws,
+ * rarely more. */
+FLOW_API void flow_rng_permutation(flow_rng *rng, int *perm, int n);
+
+/* ------------------------------------------------------------------ 2 SMALL LINEAR ALGEBRA
+ * Dense, row-major. Sizes are those of layers and dimensions: tens to hundreds. */
+
+/* C = op(A) op(B), or C += op(A) op(B) when accumulate is not 0.
+ * C: [m*n]; op(A): [m*k], A itself if ta == 0, else A is stored [k*m] and used transposed;
+ * op(B): [k*n], stored [n*k] when tb is not 0. C overlaps neither A nor B.
+ * The sum over k runs in one fixed order, whatever m and the number of threads. 2 m n k flop. */
+FLOW_API void flow_matmul(flow_real *c, const flow_real *a, int ta, const flow_real *b, int tb,
+                          int m, int n, int k, int accumulate);
+
+/* P A = L U in place, rows pivoted: a[d*d] becomes U above and L below its diagonal (L's own
+ * diagonal is 1), piv[i] is the row exchanged with row i. FLOW_E_SINGULAR when a pivot is below
+ * d eps max|a|, FLOW_E_FINITE. */
+FLOW_API int flow_lu(flow_real *a, int *piv, int d);
+
+/* log|det A| = sum_i log|u_ii| from the factors; *sign is +1 or -1 (may be NULL). */
+FLOW_API flow_real flow_lu_logdet(const flow_real *lu, const int *piv, int *sign, int d);
+
+/* Solves A x = b: x[d] holds b on entry and x on return. */
+FLOW_API void flow_lu_solve(const flow_real *lu, const int *piv, flow_real *x, int d);
+
+/* inv[d*d] = A^-1 and *logdet += log|det A| by Gauss-Jordan elimination with row pivoting;
+ * a[d*d] is destroyed. FLOW_E_SINGULAR, FLOW_E_FINITE as for flow_lu. */
+FLOW_API int flow_inverse(flow_real *inv, flow_real *logdet, flow_real *a, int d);
+
+/* A = L L' in place for a symmetric positive definite A; the part above the diagonal is set to
+ * zero. FLOW_E_SINGULAR when A is not positive definite. */
+FLOW_API int flow_cholesky(flow_real *a, int d);
+
+/* x[d] <- L^-1 x (forward substitution) and x[d] <- L'^-1 x (backward substitution); both in
+ * turn solve L L' x = b. */
+FLOW_API void flow_lower_solve(const flow_real *l, flow_real *x, int d);
+FLOW_API void flow_lower_solve_transposed(const flow_real *l, flow_real *x, int d);
+
+/* The largest singular value of a[rows*cols], by power iteration on A'A [Miyato et al. 2018]:
+ * u = A v/|A v|, v = A'u/|A'u|, s = u'A v. v[cols] is the start and becomes the right singular
+ * vector, u[rows] the left one; keep v between calls and one iteration a step is enough. A zero
+ * matrix gives 0. s approaches the norm from below. */
+FLOW_API flow_real flow_spectral_norm(const flow_real *a, flow_real *u, flow_real *v, int rows,
+                                      int cols, int iterations);
+
+/* ----------------------------------------------------------------------------- 3 DENSITIES
+ * Three verbs each: sample, logprob (log p, nats, written, not added) and score (d log p/dx). */
+
+/* U(lo, hi) in each of d coordinates: log p = -d log(hi - lo) inside, -infinity outside; the
+ * score is 0. lo < hi. n d draws. */
+FLOW_API void flow_uniform_sample(flow_rng *rng, flow_real *x, flow_real lo, flow_real hi, int n,
+                                  int d);
+FLOW_API void flow_uniform_logprob(flow_real *logp, const flow_real *x, flow_real lo,
+                                   flow_real hi, int n, int d);
+FLOW_API void flow_uniform_score(flow_real *score, const flow_real *x, flow_real lo, flow_real hi,
+                                 int n, int d);
+
+/* N(0, I): log p = -(|x|^2 + d log 2 pi)/2, score = -x. Box and Muller's pairs fill x[n*d] in
+ * order: 2 ceil(n d/2) draws. */
+FLOW_API void flow_normal_sample(flow_rng *rng, flow_real *x, int n, int d);
+FLOW_API void flow_normal_logprob(flow_real *logp, const flow_real *x, int n, int d);
+FLOW_API void flow_normal_score(flow_real *score, const flow_real *x, int n, int d);
+
+/* A Gaussian mixture: p(x) = sum_k w_k N(x; m_k, C_k). A single Gaussian is a mixture of one. */
+typedef struct {
+    int k, d;
+    flow_real *weight; /* [k], sums to 1 */
+    flow_real *mean;   /* [k*d] */
+    flow_real *cov;    /* [k*d*d] */
+    flow_real *chol;   /* [k*d*d], C_k = L_k L_k' */
+    flow_real *lognorm; /* [k], log w_k - log|L_k| - (d/2) log 2 pi */
+    flow_real *work;   /* [2*k + 3*d], scratch of logprob, score and sample */
+} flow_mixture;
+
+/* Copies weight[k] (normalised here), mean[k*d], cov[k*d*d]. FLOW_E_MEMORY, FLOW_E_SINGULAR (a
+ * covariance that is not positive definite), FLOW_E_FINITE (weights that do not sum to a positive
+ * number, NaN in a mean). */
+FLOW_API int flow_mixture_init(flow_mixture *m, const flow_real *weight, const flow_real *mean,
+                               const flow_real *cov, int k, int d);
+FLOW_API void flow_mixture_free(flow_mixture *m);
+/* label[n] receives the component of each sample; may be NULL. 1 + 2 ceil(d/2) draws a sample. */
+FLOW_API void flow_mixture_sample(const flow_mixture *m, flow_rng *rng, flow_real *x, int *label,
+                                  int n);
+FLOW_API void flow_mixture_logprob(const flow_mixture *m, flow_real *logp, const flow_real *x,
+                                   int n);
+FLOW_API void flow_mixture_score(const flow_mixture *m, flow_real *score, const flow_real *x,
+                                 int n);
+
+/* Bernoulli: P(y = 1) = p. log P = y log p + (1 - y) log(1 - p), with 0 log 0 = 0; its
+ * derivative in p, y/p - (1 - y)/(1 - p), is the score. y[n] holds 0s and 1s. n draws. */
+FLOW_API void flow_bernoulli_sample(flow_rng *rng, int *y, flow_real p, int n);
+FLOW_API void flow_bernoulli_logprob(flow_real *logp, const int *y, flow_real p, int n);
+FLOW_API void flow_bernoulli_score(flow_real *score, const int *y, flow_real p, int n);
+
+/* ------------------------------------------------------------------------------ 4 TOY DATA
+ * The sets of the papers, after the generators of FFJORD [Grathwohl et al. 2019]. All are
+ * two-dimensional and fit in [-4.5, 4.5]^2 but for rare samples. */
+enum {
+    FLOW_TOY_MOONS,        /* two half circles, noise 0.1, x2, shifted by (-1, -0.2) */
+    FLOW_TOY_8GAUSSIANS,   /* radius 4, std 0.5, all / 1.414 */
+    FLOW_TOY_CHECKERBOARD, /* 8 squares of area 4: uniform on 32 units of area */
+    FLOW_TOY_CIRCLES,      /* radii 1 and 0.5, noise 0.08, x3 */
+    FLOW_TOY_RINGS,        /* radii 1, 0.75, 0.5, 0.25, x3, noise 0.08 */
+    FLOW_TOY_2SPIRALS,     /* n = 3 pi sqrt(u): two arms (-n cos n, n sin n) + U(0,1)/2, / 3 */
+    FLOW_TOY_SWISSROLL,    /* t = 1.5 pi (1 + 2u): (t cos t, t sin t) + N(0,1), / 5 */
+    FLOW_TOY_PINWHEEL,     /* five arms */
+    FLOW_TOY_COUNT
+};
+
+FLOW_API const char *flow_toy_name(int set);
+/* The set with that name, or FLOW_E_UNKNOWN. */
+FLOW_API int flow_toy_find(const char *name);
+/* x[n*2]; label[n] is the moon, Gaussian, square, circle, ring or arm (0 for the swiss roll);
+ * may be NULL. */
+FLOW_API void flow_toy_sample(int set, flow_rng *rng, flow_real *x, int *label, int n);
+/* The true log-density in nats: closed form, or a quadrature along the curve that carries the
+ * noise, exact to about 1e-9. FLOW_E_UNKNOWN for the pinwheel. */
+FLOW_API int flow_toy_logprob(int set, flow_real *logp, const flow_real *x, int n);
+/* The entropy -E[log p] in nats, to the digits of the table in the implementation: no model's
+ * held-out loss can be lower. */
+FLOW_API flow_real flow_toy_entropy(int set);
+
+/* ---------------------------------------------------------------------------- 5 BIJECTIONS
+ * A bijection is an invertible map y = f(x; theta) of d numbers with a tractable log|det dy/dx|.
+ * Every kind is this one struct of functions; a chain (section 6) composes them, and a new kind
+ * is a new function that fills the struct. Points may not overlap unless said: y may be x.
+ *
+ * forward    y = f(x),  logdet += log|det df/dx|
+ * inverse    x = f^-1(y),  logdet += log|det df^-1/dy|
+ * backward   after forward at x, with the cotangents dy = dL/dy and dlogdet = dL/dlogdet:
+ *            dtheta += dL/dtheta,  dx = dL/dx  (both through y and through logdet)
+ * cache      forward leaves there what backward needs: work + n*cache reals
+ *
+ * theta, dtheta: [params];  x, y, dx, dy: [n*d];  logdet, dlogdet: [n]. dx may be dy. */
+typedef struct flow_bijection flow_bijection;
+struct flow_bijection {
+    const char *name;
+    int d;            /* dimension */
+    int params;       /* length of its slice of theta */
+    int cache;        /* reals of cache a sample */
+    int work;         /* reals of cache whatever n */
+    const void *spec; /* what a kind needs beyond this, or NULL; outlives the bijection */
+    void (*init)(const flow_bijection *b, flow_real *theta, flow_rng *rng);
+    int (*forward)(const flow_bijection *b, const flow_real *theta, flow_real *y,
+                   flow_real *logdet, const flow_real *x, int n, flow_real *cache);
+    int (*inverse)(const flow_bijection *b, const flow_real *theta, flow_real *x,
+                   flow_real *logdet, const flow_real *y, int n, flow_real *cache);
+    int (*backward)(const flow_bijection *b, const flow_real *theta, flow_real *dtheta,
+                    flow_real *dx, const flow_real *dy, const flow_real *dlogdet,
+                    const flow_real *x, int n, flow_real *cache);
+};
+
+/* y = W (x - b),  log|det dy/dx| = log|det W|. theta = W[d*d], b[d]; starts as the identity.
+ * Run from data to noise, W is the A^-1 of y = A x + b. FLOW_E_SINGULAR, FLOW_E_FINITE. */
+FLOW_API flow_bijection flow_affine(int d);
+
+/* y = x + u^ tanh(w'x + b),  log|det dy/dx| = log(1 + (1 - tanh^2(w'x + b)) w'u^)
+ * [Rezende and Mohamed 2015, eq. 10 to 12]. theta = u[d], w[d], b. u^ is u moved along w until
+ * the map is invertible: see flow_planar_uhat. Starts near the identity: w ~ N(0, I), b = -w'c
+ * with c ~ U(-2, 2)^d, u ~ N(0, 0.01^2). 4 ceil(d/2) + d draws.
+ * The inverse solves a = w'x from w'y = a + w'u^ tanh(a + b), which lies within |w'u^| of w'y,
+ * by flow_root. FLOW_E_CONVERGE, FLOW_E_FINITE. */
+FLOW_API flow_bijection flow_planar(int d);
+
+/* u^ = u + (m(w'u) - w'u) w/|w|^2 with m(a) = -c + log(1 + (e^c - 1) e^a), c = 0.99.
+ * Then w'u^ = m(w'u) > -c, so the slope 1 + h' w'u^ of the map along w stays above 1 - c = 0.01:
+ * the map never folds, and its inverse loses at most two digits. m(0) = 0: u = 0 stays the
+ * identity (the textbook's m(a) = -1 + log(1 + e^a) has m(0) = -0.31). w = 0 leaves u alone.
+ * Returns w'u^. uhat, u, w: [d]; uhat may be u. */
+FLOW_API flow_real flow_planar_uhat(flow_real *uhat, const flow_real *u, const flow_real *w, int d);
+
+/* The root of f between lo and hi, where f(lo) and f(hi) differ in sign: Newton's method, with a
+ * bisection whenever it would leave the bracket or does not halve it. f returns f(a) and writes
+ * f'(a) to *slope. Stops when the bracket or the step is below tol (1 + |a|).
+ * FLOW_E_BRACKET, FLOW_E_CONVERGE (200 iterations), FLOW_E_FINITE. */
+typedef flow_real (*flow_root_fn)(void *ctx, flow_real a, flow_real *slope);
+FLOW_API int flow_root(flow_real *root, flow_root_fn f, void *ctx, flow_real lo, flow_real hi,
+                       flow_real tol);
+
+/* --------------------------------------------------------------------- 6 NORMALIZING FLOWS
+ * A chain y = f_K(... f_2(f_1(x))) of bijections over one flat parameter block. Its two uses:
+ *
+ *   FLOW_TO_NOISE    forward runs data -> noise, so that maximum likelihood only needs forward:
+ *                    log p(x) = log N(f(x)) + log|det df/dx|;  a sample is f^-1 of noise
+ *   FLOW_FROM_NOISE  forward runs noise -> target, as for the reverse KL to a known energy:
+ *                    log q(f(z)) = log N(z) - log|det df/dz|;  a sample is f of noise */
+enum { FLOW_TO_NOISE, FLOW_FROM_NOISE };
+
+typedef struct {
+    int d, count, direction, batch, params;
+    flow_bijection *layer; /* [count] */
+    flow_real *theta;      /* [params], the layers' slices one after the other */
+    flow_real *grad;       /* [params] */
+    flow_real *x;          /* [(count+1)*batch*d], points before, between and after the layers */
+    flow_real *cache;      /* the layers' caches */
+    flow_real *logdet;     /* [batch] */
+    flow_real *dx;         /* [batch*d] */
+    void *memory;
+} flow_chain;
+
+/* Copies layer[count], all of one dimension d, and draws their parameters in order. batch: the
+ * most samples of one forward; logprob and sample take any n, a batch at a time.
+ * FLOW_E_MEMORY, FLOW_E_EMPTY (no layers). */
+FLOW_API int flow_chain_init(flow_chain *c, const flow_bijection *layer, int count, int direction,
+                             int batch, flow_rng *rng);
+FLOW_API void flow_chain_free(flow_chain *c);
+
+/* The slice of theta that belongs to layer k, and the points x_k[n*d] that entered it in the
+ * last forward (k = count: those that left the last layer). */
+FLOW_API flow_real *flow_chain_theta(const flow_chain *c, int k);
+FLOW_API const flow_real *flow_chain_points(const flow_chain *c, int k);
+
+/* y[n*d] = f(x[n*d]), logdet[n] += sum_k log|det df_k/dx_(k-1)|; n <= batch. Errors are the
+ * layers'; then y and logdet are undefined. */
+FLOW_API int flow_chain_forward(flow_chain *c, flow_real *y, flow_real *logdet, const flow_real *x,
+                                int n);
+FLOW_API int flow_chain_inverse(flow_chain *c, flow_real *x, flow_real *logdet, const flow_real *y,
+                                int n);
+/* After forward of n samples: grad += dL/dtheta from dy[n*d] and dlogdet[n]; dx[n*d] = dL/dx, may
+ * be NULL. */
+FLOW_API int flow_chain_backward(flow_chain *c, flow_real *dx, const flow_real *dy,
+                                 const flow_real *dlogdet, int n);
+
+/* logp[n]: log-density of the model at x[n*d], either direction; any n. */
+FLOW_API int flow_chain_logprob(flow_chain *c, flow_real *logp, const flow_real *x, int n);
+/* x[n*d]: samples of the model, either direction; any n. 2 ceil(m d/2) draws a batch of m. */
+FLOW_API int flow_chain_sample(flow_chain *c, flow_rng *rng, flow_real *x, int n);
+
+/* Maximum likelihood: *loss = -(1/n) sum_i log p(x_i), grad += its gradient. FLOW_TO_NOISE.
+ * n <= batch. FLOW_E_EMPTY, FLOW_E_FINITE (the loss is not finite: grad is then undefined). */
+FLOW_API int flow_chain_nll(flow_chain *c, flow_real *loss, const flow_real *x, int n);
+
+/* An energy U(x) = -log p(x) + const: writes energy[n] and its gradient denergy[n*d]. */
+typedef int (*flow_energy_fn)(void *ctx, flow_real *energy, flow_real *denergy, const flow_real *x,
+                              int n);
+/* Reverse KL [Rezende and Mohamed 2015, eq. 15]: *loss = E_q[log q(y) + U(y)] over n fresh
+ * samples y = f(z), grad += its gradient. KL(q|p) = *loss + log Z. FLOW_FROM_NOISE.
+ * n <= batch. FLOW_E_EMPTY, FLOW_E_FINITE. 2 ceil(n d/2) draws. */
+FLOW_API int flow_chain_reverse_kl(flow_chain *c, flow_real *loss, flow_energy_fn energy, void *ctx,
+                                   flow_rng *rng, int n);
+
+/* ------------------------------------------------------------------------------- 7 NETWORK
+ * A multilayer perceptron  z_l = W_l a_(l-1) + b_l,  a_l = phi(z_l),  y = W_L a_(L-1) + b_L
+ * with depth hidden layers of one width. Only a specification: parameters and cache are the
+ * caller's, so that a network can be a slice of something larger. */
+enum {
+    FLOW_TANH,
+    FLOW_SILU,     /* z sigmoid(z)                    [Elfwing et al. 2018] */
+    FLOW_SELU,     /* 1.0507 (z > 0 ? z : 1.6733 (e^z - 1))   [Klambauer et al. 2017] */
+    FLOW_SOFTPLUS, /* log(1 + e^z) */
+    FLOW_RELU,     /* max(z, 0) */
+    FLOW_ACT_COUNT
+};
+
+/* phi, phi' and phi'' of z[n]; each output may be NULL, and a may be z. */
+FLOW_API void flow_activation(int act, flow_real *a, flow_real *da, flow_real *dda,
+                              const flow_real *z, int n);
+
+typedef struct {
+    int in, width, depth, out, act;
+} flow_mlp;
+
+/* theta holds, layer by layer, W_l[out_l*in_l] (row: one output) and b_l[out_l]. */
+FLOW_API int flow_mlp_params(const flow_mlp *m);
+/* Length of cache[] for n samples: (7 depth + 2) n width reals. */
+FLOW_API int flow_mlp_cache(const flow_mlp *m, int n);
+/* W, b ~ U(-1/sqrt(in_l), 1/sqrt(in_l)). One draw a parameter. */
+FLOW_API void flow_mlp_init(const flow_mlp *m, flow_real *theta, flow_rng *rng);
+
+/* y[n*out] = f(x[n*in]); leaves z_l, a_l, phi'(z_l) in cache for the passes below. */
+FLOW_API void flow_mlp_forward(const flow_mlp *m, const flow_real *theta, flow_real *y,
+                               const flow_real *x, int n, flow_real *cache);
+/* Reverse mode: dtheta += (dy/dtheta)'dy,  dx[n*in] = (dy/dx)'dy; dx and dtheta may be NULL. */
+FLOW_API void flow_mlp_backward(const flow_mlp *m, const flow_real *theta, flow_real *dtheta,
+                                flow_real *dx, const flow_real *dy, const flow_real *x, int n,
+                                flow_real *cache);
+/* Forward mode: jy[k*n*out] = (dy/dx) s for k tangents s[k*n*in] of each sample:
+ * z'_l = W_l a'_(l-1),  a'_l = phi'(z_l) z'_l. */
+FLOW_API void flow_mlp_tangent(const flow_mlp *m, const flow_real *theta, flow_real *jy,
+                               const flow_real *s, int n, int k, flow_real *cache);
+/* Reverse mode through both: for a loss with cotangents dy[n*out] and djy[k*n*out],
+ * dtheta += and dx[n*in] = the gradient, which also passes through phi'':
+ * dz_l = phi'(z_l) da_l + sum over tangents of phi''(z_l) z'_l da'_l. */
+FLOW_API void flow_mlp_tangent_backward(const flow_mlp *m, const flow_real *theta,
+                                        flow_real *dtheta, flow_real *dx, const flow_real *dy,
+                                        const flow_real *djy, const flow_real *x,
+                                        const flow_real *s, int n, int k, flow_real *cache);
+
+/* A velocity network v(x, t, c): an MLP whose input row is x[d], t, c[cond], and which owns its
+ * parameters, gradient and cache. */
+typedef struct {
+    int d, cond, batch, params;
+    flow_mlp mlp;
+    flow_real *theta; /* [params] */
+    flow_real *grad;  /* [params] */
+    flow_real *in;    /* [batch*(d+1+cond)] input rows of the last forward */
+    flow_real *din;   /* [batch*(d+1+cond)] */
+    flow_real *s;     /* [batch*(d+1+cond)] tangent rows */
+    flow_real *v;     /* [batch*d] of the loss */
+    flow_real *cache;
+    void *memory;
+} flow_net;
+
+/* FLOW_E_MEMORY. flow_mlp_init's draws. */
+FLOW_API int flow_net_init(flow_net *net, int d, int cond, int width, int depth, int act,
+                           int batch, flow_rng *rng);
+FLOW_API void flow_net_free(flow_net *net);
+/* v[n*d] = v(x[n*d], t[n], c[n*cond]); c is NULL when cond is 0; n <= batch. */
+FLOW_API void flow_net_forward(flow_net *net, flow_real *v, const flow_real *x, const flow_real *t,
+                               const flow_real *c, int n);
+/* After forward: grad += from dv[n*d]; dx[n*d] = dL/dx, may be NULL. */
+FLOW_API void flow_net_backward(flow_net *net, flow_real *dx, const flow_real *dv, int n);
+/* After forward: jv[k*n*d] = (dv/dx) s[k*n*d]. */
+FLOW_API void flow_net_tangent(flow_net *net, flow_real *jv, const flow_real *s, int n, int k);
+
+/* ---------------------------------------------------------------------------- 8 OPTIMISERS
+ * All work on a flat theta[count] with its gradient, whatever model they belong to. */
+enum {
+    FLOW_SGD,      /* theta -= rate g */
+    FLOW_MOMENTUM, /* v = beta1 v + g,  theta -= rate v                    [Polyak 1964] */
+    FLOW_ADAM      /* m = b1 m + (1-b1) g,  v = b2 v + (1-b2) g^2,  theta -= rate m^ / (sqrt(v^) +
+                      eps) with m^ = m/(1-b1^t), v^ = v/(1-b2^t)      [Kingma and Ba 2015] */
+};
+typedef struct {
+    int kind, count;
+    long step;                       /* steps taken */
+    flow_real rate;                  /* may be changed between steps */
+    flow_real beta1, beta2, epsilon; /* 0.9, 0.999, 1e-8 unless changed after init */
+    flow_real decay;                 /* theta -= rate decay theta beside the step: AdamW, 0 */
+    flow_real *m, *v;                /* [count] each; NULL where not needed */
+    void *memory;
+} flow_opt;
+
+FLOW_API int flow_opt_init(flow_opt *o, int kind, flow_real rate, int count);
+FLOW_API void flow_opt_free(flow_opt *o);
+/* One step down grad[count], which is then cleared. FLOW_E_FINITE when the gradient is not
+ * finite: then nothing has changed. */
+FLOW_API int flow_opt_step(flow_opt *o, flow_real *theta, flow_real *grad);
+
+/* Cosine decay from 1 at step 0 to 0 at step total: (1 + cos(pi step/total))/2. */
+FLOW_API flow_real flow_schedule_cosine(long step, long total);
+/* Linear warm-up: min(1, (step + 1)/warmup). */
+FLOW_API flow_real flow_schedule_warmup(long step, long warmup);
+/* Scales grad so that |grad| <= limit; returns |grad| as it was. */
+FLOW_API flow_real flow_clip_norm(flow_real *grad, flow_real limit, int count);
+/* Exponential moving average: average += (1 - decay)(theta - average). */
+FLOW_API void flow_ema_update(flow_real *average, const flow_real *theta, flow_real decay,
+                              int count);
+
+/* --------------------------------------------------------------------------- 9 ODE SOLVERS
+ * dx/dt = f(x, t) for x[n], by explicit Runge-Kutta methods over their Butcher tableaux:
+ * k_i = f(x + h sum_j a_ij k_j, t + c_i h),  x <- x + h sum_i b_i k_i
+ * [Hairer, Norsett and Wanner 1993, II.1]. The solver knows nothing of flows. */
+typedef int (*flow_ode_fn)(void *ctx, flow_real *dx, const flow_real *x, flow_real t);
+
+enum {
+    FLOW_EULER,    /* order 1, 1 evaluation a step */
+    FLOW_MIDPOINT, /* order 2, 2 */
+    FLOW_HEUN,     /* order 2, 2 */
+    FLOW_RK4,      /* order 4, 4 */
+    FLOW_DOPRI5,   /* order 5, 6  [Dormand and Prince 1980], fixed steps */
+    FLOW_ODE_COUNT
+};
+typedef struct {
+    const char *name;
+    int order, stages;
+    flow_real a[6][6], b[6], c[6];
+} flow_tableau;
+FLOW_API const flow_tableau *flow_ode_tableau(int method);
+
+typedef struct {
+    const flow_tableau *tableau;
+    int capacity;    /* the largest n */
+    long evals;      /* evaluations of f so far */
+    flow_real *k;    /* [stages*capacity] */
+    flow_real *x;    /* [capacity] the point at which a stage is evaluated */
+} flow_ode;
+FLOW_API int flow_ode_init(flow_ode *s, int method, int capacity);
+FLOW_API void flow_ode_free(flow_ode *s);
+/* x[n] one step of size h (of either sign) from time t. Errors: what f returned, FLOW_E_FINITE;
+ * then x[n] is as it was. */
+FLOW_API int flow_ode_step(flow_ode *s, flow_ode_fn f, void *ctx, flow_real *x, flow_real t,
+                           flow_real h, int n);
+/* x[n] from t0 to t1 (t1 < t0 runs time backwards) in equal steps; t0 == t1 does nothing.
+ * FLOW_E_EMPTY when steps < 1; errors as for a step, x then at the last good step. */
+FLOW_API int flow_ode_solve(flow_ode *s, flow_ode_fn f, void *ctx, flow_real *x, flow_real t0,
+                            flow_real t1, int steps, int n);
+
+/* --------------------------------------------------------------------- 10 CONTINUOUS FLOWS
+ * A velocity field v(x, t), each sample with its own t. Closed forms, networks and formulas of
+ * your own are all this one type.
+ *   velocity   v[n*d] = v(x[n*d], t[n])
+ *   tangent    the same, and jv[k*n*d] = (dv/dx) s[k*n*d] for k tangents of each sample; may be
+ *              NULL: then central differences of the velocity are used (error about 1e-10) */
+typedef struct {
+    int d;
+    void *ctx;
+    int (*velocity)(void *ctx, flow_real *v, const flow_real *x, const flow_real *t, int n);
+    int (*tangent)(void *ctx, flow_real *v, flow_real *jv, const flow_real *x, const flow_real *t,
+                   const flow_real *s, int n, int k);
+} flow_field;
+
+/* The field of a velocity network without condition (or with net->in's condition columns left to
+ * the caller's own field); any n, a batch at a time. */
+FLOW_API flow_field flow_net_field(flow_net *net);
+
+/* The flow of a field: transport of points and of their log-density,
+ *   dx/dt = v(x, t),   d log p(x(t), t)/dt = -div v(x, t)    [Chen et al. 2018, theorem 1]
+ * with the exact divergence: div v = sum_j e_j'(dv/dx) e_j, d tangents. */
+typedef struct {
+    flow_field field;
+    int steps, batch, n;
+    flow_ode ode;
+    int with_logp;     /* is the log-density part of the state? */
+    flow_real *state;  /* [batch*(d+1)] points, then their log-densities */
+    flow_real *t;      /* [batch] */
+    flow_real *basis;  /* [d*batch*d] the tangents e_j */
+    flow_real *jv;     /* [d*batch*d] */
+    flow_real *v, *xh; /* [batch*d], [3*batch*d] scratch */
+    flow_real *point;  /* [batch*d] of logprob */
+    flow_real *gained; /* [batch] of logprob */
+    void *memory;
+} flow_cnf;
+
+/* steps: those of one transport; may be changed between calls. batch: samples moved at once (any
+ * n is taken a batch at a time). FLOW_E_MEMORY. */
+FLOW_API int flow_cnf_init(flow_cnf *c, flow_field field, int method, int steps, int batch);
+FLOW_API void flow_cnf_free(flow_cnf *c);
+/* v[n*d] and div[n] = sum_j dv_j/dx_j at x[n*d], t[n]; any n. v may be NULL. */
+FLOW_API int flow_cnf_divergence(flow_cnf *c, flow_real *v, flow_real *div, const flow_real *x,
+                                 const flow_real *t, int n);
+/* x[n*d] moved in place from time t0 to t1; with logp not NULL, logp[n] -= the integral of the
+ * divergence along the way. FLOW_E_EMPTY (steps < 1), the field's errors, FLOW_E_FINITE. */
+FLOW_API int flow_cnf_transport(flow_cnf *c, flow_real *x, flow_real *logp, flow_real t0,
+                                flow_real t1, int n);
+/* x[n*d] = phi_1(z), z ~ N(0, I). 2 ceil(m d/2) draws for all n d numbers at once (m = n). */
+FLOW_API int flow_cnf_sample(flow_cnf *c, flow_rng *rng, flow_real *x, int n);
+/* logp[n] = log N(phi_1^-1(x)) - integral of div v: the augmented ODE, run backwards. */
+FLOW_API int flow_cnf_logprob(flow_cnf *c, flow_real *logp, const flow_real *x, int n);
+
+/* ------------------------------------------------------------------------ 11 FLOW MATCHING
+ * A path from noise to data: x_t = alpha(t) x1 + sigma(t) x0, whose conditional velocity is
+ * u_t = alpha'(t) x1 + sigma'(t) x0. */
+enum {
+    FLOW_LINEAR, /* alpha = t, sigma = 1 - t: x_t = (1 - t) x0 + t x1, u_t = x1 - x0 */
+    FLOW_PATH_COUNT
+};
+typedef struct {
+    flow_real alpha, sigma, dalpha, dsigma;
+} flow_path;
+FLOW_API flow_path flow_path_at(int path, flow_real t);
+
+/* xt[n*d] and ut[n*d] from noise x0[n*d], data x1[n*d] and times t[n], each sample its own. */
+FLOW_API void flow_path_sample(int path, flow_real *xt, flow_real *ut, const flow_real *x0,
+                               const flow_real *x1, const flow_real *t, int n, int d);
+
+/* The conditional flow matching loss *loss = (1/n) sum_i |v(x_i, t_i, c_i) - u_i|^2 and its
+ * gradient, added to net->grad [Lipman et al. 2023, eq. 14; Tong et al. 2024, eq. 10].
+ * x, u: [n*d]; t: [n]; c: [n*cond] or NULL. n <= batch. FLOW_E_EMPTY, FLOW_E_FINITE. */
+FLOW_API int flow_cfm_loss(flow_net *net, flow_real *loss, const flow_real *x, const flow_real *t,
+                           const flow_real *c, const flow_real *u, int n);
+
+/* p_t of a mixture's path from N(0, I): component k becomes N(alpha m_k, sigma^2 I + alpha^2 C_k).
+ * An object of its own, to be freed. FLOW_E_MEMORY, FLOW_E_SINGULAR. */
+FLOW_API int flow_mixture_at(flow_mixture *pt, const flow_mixture *m, int path, flow_real t);
+
+/* The marginal velocity v*(x, t) = E[u_t | x_t = x] in closed form, as fields with exact tangents.
+ * It is what the loss above is least for.
+ *
+ * Mixture data: with S_k = sigma^2 I + alpha^2 C_k and gamma_k the posterior of component k,
+ *   v* = sum_k gamma_k [alpha' m_k + (alpha' alpha C_k + sigma' sigma I) S_k^-1 (x - alpha m_k)]
+ * Finite data x_1 ... x_N: with lambda = softmax(-|x - alpha x_i|^2/(2 sigma^2)),
+ *   v* = sum_i lambda_i [alpha' x_i + (sigma'/sigma)(x - alpha x_i)],
+ * on the linear path sum_i lambda_i (x_i - x)/(1 - t): singular at t = 1 (FLOW_E_SINGULAR).
+ * Cost a sample: K d^3 and N d. */
+typedef struct {
+    int path;
+    const flow_mixture *mixture; /* the data: a mixture ... */
+    const flow_real *data;       /* ... or points [count*d] */
+    int count, d;
+    flow_real *work;
+} flow_marginal;
+/* The mixture or the data stay the caller's and outlive the field. FLOW_E_MEMORY, FLOW_E_EMPTY. */
+FLOW_API int flow_marginal_of_mixture(flow_marginal *g, const flow_mixture *m, int path);
+FLOW_API int flow_marginal_of_data(flow_marginal *g, const flow_real *x1, int path, int count,
+                                   int d);
+FLOW_API void flow_marginal_free(flow_marginal *g);
+FLOW_API flow_field flow_marginal_field(flow_marginal *g);
+
+/* ------------------------------------------------------------------- 12 METRICS AND CHECKS
+ * These take the memory they need and give it back: FLOW_E_MEMORY beside the errors named. */
+
+/* The permutation match[n] that makes sum_i cost[i*n + match[i]] least, by shortest augmenting
+ * paths [Jonker and Volgenant 1987]; O(n^3). *total: that sum. FLOW_E_EMPTY, FLOW_E_FINITE. */
+FLOW_API int flow_assign(int *match, flow_real *total, const flow_real *cost, int n);
+/* W2(x, y) = sqrt(min over permutations of (1/n) sum_i |x_i - y_m(i)|^2). x, y: [n*d]. */
+FLOW_API int flow_w2(flow_real *w2, const flow_real *x, const flow_real *y, int n, int d);
+/* sqrt of the mean over random directions of the one-dimensional W2^2; O(n log n) a direction.
+ * 2 ceil(d/2) draws a direction. */
+FLOW_API int flow_sliced_w2(flow_real *w2, flow_rng *rng, const flow_real *x, const flow_real *y,
+                            int n, int d, int directions);
+/* 2 E|x-y| - E|x-x'| - E|y-y'| >= 0 [Szekely and Rizzo 2013]; x[n*d], y[m*d]; O((n+m)^2 d). */
+FLOW_API int flow_energy_distance(flow_real *e, const flow_real *x, int n, const flow_real *y,
+                                  int m, int d);
+/* Kolmogorov and Smirnov: the largest distance of the samples' distribution function from cdf. */
+typedef flow_real (*flow_fn)(void *ctx, flow_real x);
+FLOW_API int flow_ks(flow_real *ks, const flow_real *x, int n, flow_fn cdf, void *ctx);
+/* The value that it exceeds with probability level when the samples do come from cdf:
+ * sqrt(-log(level/2)/(2n)), good for n above 35. */
+FLOW_API flow_real flow_ks_critical(int n, flow_real level);
+/* density[bins]: fraction of x[n] in each of the equal bins of [lo, hi), divided by bin width. */
+FLOW_API int flow_histogram(flow_real *density, const flow_real *x, int n, flow_real lo,
+                            flow_real hi, int bins);
+/* The same in the plane: density[bins*bins], row j holds the bins of the second coordinate's j-th
+ * interval; both coordinates in [lo, hi). x: [n*2]. */
+FLOW_API int flow_histogram2(flow_real *density, const flow_real *x, int n, flow_real lo,
+                             flow_real hi, int bins);
+/* The integral of f over (a, b) by the tanh-sinh rule [Takahasi and Mori 1974], which never
+ * evaluates the ends and bears singularities there. FLOW_E_CONVERGE unless two refinements agree
+ * to 1e-12 (1e-5 in float) relative to the integral of |f|. */
+FLOW_API int flow_integrate(flow_real *integral, flow_fn f, void *ctx, flow_real a, flow_real b);
+/* The integral of exp(logp) over the box [lo, hi]^d by midpoints, m a side: m^d evaluations, rows
+ * of m at once. Spectrally accurate when p is smooth and vanishes before the edge. */
+typedef int (*flow_logprob_fn)(void *ctx, flow_real *logp, const flow_real *x, int n);
+FLOW_API int flow_quadrature(flow_real *mass, flow_logprob_fn logprob, void *ctx, flow_real lo,
+                             flow_real hi, int m, int d);
+
+/* Is a gradient right? *worst = max_i |g_i - c_i|/(|g_i| + |c_i| + 1e-3 max|g|) for the central
+ * differences c_i = (L(theta + h e_i) - L(theta - h e_i))/(2h): signed, so that a wrong sign counts
+ * as wrong. theta[count] is moved and put back. FLOW_E_FINITE. */
+typedef int (*flow_loss_fn)(void *ctx, flow_real *loss, const flow_real *theta);
+FLOW_API int flow_check_gradient(flow_real *worst, flow_loss_fn loss, void *ctx, flow_real *theta,
+                                 const flow_real *grad, int count, flow_real h);
+/* jacobian[d*d], row i = dy_i/dx, of any map of one point by central differences of step h. */
+typedef int (*flow_map_fn)(void *ctx, flow_real *y, const flow_real *x);
+FLOW_API int flow_check_jacobian(flow_real *jacobian, flow_map_fn map, void *ctx,
+                                 const flow_real *x, int d, flow_real h);
+/* log|det dy/dx| from that matrix by LU. */
+FLOW_API int flow_check_logdet(flow_real *logdet, flow_map_fn map, void *ctx, const flow_real *x,
+                               int d, flow_real h);
+
+/* -------------------------------------------------------------------------------- 13 FILES */
+
+/* A data file for gnuplot: "# title", then blocks of "# name", "# columns" and rows of %.9g, apart
+ * by two blank lines, so that gnuplot finds them with index "name". It is written beside its place
+ * and moved there by close: a reader sees a whole file or none. The first error sticks and is
+ * returned by every later call. FLOW_E_MEMORY, FLOW_E_OPEN, FLOW_E_FILE. */
+typedef struct {
+    FILE *file;
+    char *path, *aside;
+    int error, blocks;
+} flow_dat;
+FLOW_API int flow_dat_open(flow_dat *f, const char *path, const char *title);
+FLOW_API int flow_dat_block(flow_dat *f, const char *name, const char *columns);
+FLOW_API int flow_dat_row(flow_dat *f, const flow_real *v, int count);
+/* One blank line: between the rows of a grid, between curves. */
+FLOW_API int flow_dat_gap(flow_dat *f);
+/* 0, or the first error: then nothing is left behind and an older file at path is untouched. */
+FLOW_API int flow_dat_close(flow_dat *f);
+/* Gives up: removes what was written. */
+FLOW_API void flow_dat_discard(flow_dat *f);
+
+/* Reads a table of points, d numbers a row, apart by blanks, tabs, one comma or semicolon; from #
+ * to the end of the line is comment; empty lines are skipped. (*x)[n*d] is the caller's, to be
+ * freed with flow_release. On an error *x is NULL and *line the line it stands on, 0 if none.
+ * FLOW_E_OPEN, FLOW_E_FILE, FLOW_E_EMPTY, FLOW_E_COLUMNS, FLOW_E_NUMBER, FLOW_E_FINITE (nan, inf,
+ * overflow), FLOW_E_MEMORY. */
+FLOW_API int flow_points_read(flow_real **x, int *n, int *line, int d, const char *path);
+
+#ifdef __cplusplus
+}
+#endif
+#endif /* FLOW_H */
+
+/* =================================================================================================
+ * IMPLEMENTATION, in the order of the sections above. Names that begin with flowi_ are private.
+ * It stands outside the include guard, so that a plain include may come before or after. */
+#if defined(FLOW_IMPLEMENTATION) && !defined(FLOW_IMPLEMENTED)
+#define FLOW_IMPLEMENTED
+
+#include <errno.h>
+#include <float.h>
+#include <limits.h>
+#include <math.h>
+#include <stdlib.h>
+#include <string.h>
+
+#ifndef FLOW_MALLOC
+#define FLOW_MALLOC(size) malloc(size)
+#define FLOW_FREE(pointer) free(pointer)
+#endif
+#ifndef FLOW_ASSERT
+#include <assert.h>
+#define FLOW_ASSERT(cond) assert(cond)
+#endif
+
+/* Numbers and functions of libm in the precision of flow_real. */
+#ifdef FLOW_FLOAT
+#define FLOWI_EPS FLT_EPSILON
+#define flowi_sqrt sqrtf
+#define flowi_log logf
+#define flowi_log1p log1pf
+#define flowi_sin sinf
+#define flowi_cos cosf
+#define flowi_erf erff
+#define flowi_fabs fabsf
+#define flowi_floor floorf
+#define flowi_copysign copysignf
+#else
+#define FLOWI_EPS DBL_EPSILON
+#define flowi_sqrt sqrt
+#define flowi_log log
+#define flowi_log1p log1p
+#define flowi_sin sin
+#define flowi_cos cos
+#define flowi_erf erf
+#define flowi_fabs fabs
+#define flowi_floor floor
+#define flowi_copysign copysign
+#endif
+#define FLOWI_R(x) ((flow_real)(x))
+#define FLOWI_PI FLOWI_R(3.14159265358979323846)
+#define FLOWI_LOG_2PI FLOWI_R(1.83787706640934548356)
+#define FLOWI_INFINITY ((flow_real)HUGE_VAL)
+
+#ifdef __cplusplus
+extern "C" {
+#endif
+
+FLOW_API const char *flow_strerror(int err) {
+    switch (err) {
+    case FLOW_OK: return "no error";
+    case FLOW_E_MEMORY: return "out of memory";
+    case FLOW_E_SINGULAR: return "singular matrix, or a formula at its singular point";
+    case FLOW_E_CONVERGE: return "the iteration did not converge";
+    case FLOW_E_BRACKET: return "the interval does not bracket a root";
+    case FLOW_E_FINITE: return "a number is not finite";
+    case FLOW_E_EMPTY: return "nothing to work on: zero samples, steps or rows";
+    case FLOW_E_UNKNOWN: return "not known: no such name or closed form";
+    case FLOW_E_OPEN: return "the file cannot be opened";
+    case FLOW_E_FILE: return "reading or writing the file failed";
+    case FLOW_E_COLUMNS: return "too few or too many numbers in a row";
+    case FLOW_E_NUMBER: return "text where a number should stand";
+    default: return "unknown error";
+    }
+}
+
+FLOW_API void flow_release(void *p) {
+    if (p) FLOW_FREE(p);
+}
+
+/* count zeroed reals, or NULL. */
+static flow_real *flowi_new(size_t count) {
+    flow_real *p;
+    size_t i;
+    if (count == 0) count = 1;
+    if (count > (size_t)PTRDIFF_MAX / sizeof(flow_real)) return NULL;
+    p = (flow_real *)FLOW_MALLOC(count * sizeof(flow_real));
+    if (!p) return NULL;
+    for (i = 0; i < count; i++) p[i] = 0;
+    return p;
+}
+
+/* The next count reals of a block: objects take their arrays from one allocation. */
+static flow_real *flowi_carve(flow_real **block, size_t count) {
+    flow_real *p = *block;
+    *block += count;
+    return p;
+}
+
+/* a * b * c without overflow of int. */
+static size_t flowi_size(int a, int b, int c) {
+    return (size_t)a * (size_t)b * (size_t)c;
+}
+
+static void flowi_copy(flow_real *y, const flow_real *x, int n) {
+    if (y != x && n > 0) memmove(y, x, (size_t)n * sizeof(flow_real));
+}
+
+static int flowi_finite(flow_real x) {
+    return x - x == 0;
+}
+
+static int flowi_all_finite(const flow_real *x, int n) {
+    flow_real sum = 0;
+    int i;
+    for (i = 0; i < n; i++) sum += x[i] * 0;
+    return flowi_finite(sum);
+}
+
+static flow_real flowi_dot(const flow_real *x, const flow_real *y, int d) {
+    flow_real sum = 0;
+    int j;
+    for (j = 0; j < d; j++) sum += x[j] * y[j];
+    return sum;
+}
+
+static int flowi_min(int a, int b) {
+    return a < b ? a : b;
+}
+
+/* exp and its relatives as straight-line arithmetic, so that a loop over them vectorises.
+ *
+ * e^x = 2^k e^r with k the whole number nearest to x/ln 2 and |r| <= ln(2)/2. Adding 1.5 2^52 (or
+ * 2^23) to x/ln 2 rounds it to k and leaves k in the low bits of the sum. ln 2 is split into a
+ * part with zeros at its end, so that k ln 2 is exact, and a small rest. Returned is e^r - 1 by its
+ * Taylor series; 2^k comes as a product of two factors, both in range when 2^k is not. */
+#ifdef FLOW_FLOAT
+typedef uint32_t flowi_bits;
+#define FLOWI_MANTISSA 23
+#define FLOWI_BIAS 127u
+#define FLOWI_ROUND 12582912.0f
+#define FLOWI_ROUND_BITS 0x4b400000u
+#define FLOWI_LN2_HIGH 6.93145752e-1f
+#define FLOWI_LN2_LOW 1.42860677e-6f
+#define FLOWI_EXP_LEAST (-104.0f)
+#define FLOWI_EXP_MOST 89.0f
+#else
+typedef uint64_t flowi_bits;
+#define FLOWI_MANTISSA 52
+#define FLOWI_BIAS 1023u
+#define FLOWI_ROUND 6755399441055744.0
+#define FLOWI_ROUND_BITS UINT64_C(0x4338000000000000)
+#define FLOWI_LN2_HIGH 6.93147180369123816490e-1
+#define FLOWI_LN2_LOW 1.90821492927058770002e-10
+#define FLOWI_EXP_LEAST (-746.0)
+#define FLOWI_EXP_MOST 710.0
+#endif
+
+static inline flow_real flowi_power_of_two(flowi_bits biased) {
+    flow_real x;
+    biased <<= FLOWI_MANTISSA;
+    memcpy(&x, &biased, sizeof x);
+    return x;
+}
+
+static inline flow_real flowi_exp_parts(flow_real x, flow_real *two_k1, flow_real *two_k2) {
+    const flow_real sum = x * FLOWI_R(1.44269504088896340736) + FLOWI_ROUND;
+    const flow_real k = sum - FLOWI_ROUND;
+    const flow_real r = (x - k * FLOWI_LN2_HIGH) - k * FLOWI_LN2_LOW;
+    flow_real p = FLOWI_R(1.0 / 5040);
+    flowi_bits bits;
+#ifndef FLOW_FLOAT
+    p = 1.0 / 6227020800.0;
+    p = p * r + 1.0 / 479001600.0;
+    p = p * r + 1.0 / 39916800.0;
+    p = p * r + 1.0 / 3628800.0;
+    p = p * r + 1.0 / 362880.0;
+    p = p * r + 1.0 / 40320.0;
+    p = p * r + 1.0 / 5040.0;
+#endif
+    p = p * r + FLOWI_R(1.0 / 720);
+    p = p * r + FLOWI_R(1.0 / 120);
+    p = p * r + FLOWI_R(1.0 / 24);
+    p = p * r + FLOWI_R(1.0 / 6);
+    p = p * r + FLOWI_R(0.5);
+    memcpy(&bits, &sum, sizeof bits);
+    bits = bits - FLOWI_ROUND_BITS + 2 * FLOWI_BIAS;
+    *two_k1 = flowi_power_of_two(bits >> 1);
+    *two_k2 = flowi_power_of_two(bits - (bits >> 1));
+    return r + r * r * p;
+}
+
+static inline flow_real flowi_exp(flow_real x) {
+    flow_real s1, s2, p;
+    x = x < FLOWI_EXP_LEAST ? FLOWI_EXP_LEAST : x;
+    x = x > FLOWI_EXP_MOST ? FLOWI_EXP_MOST : x;
+    p = flowi_exp_parts(x, &s1, &s2);
+    return (s1 + s1 * p) * s2;
+}
+
+/* e^x - 1 for |x| <= 88, exact to the last digits near 0, where e^x - 1 cancels. */
+static inline flow_real flowi_expm1(flow_real x) {
+    flow_real s1, s2, p, s;
+    x = x < -FLOWI_R(88) ? -FLOWI_R(88) : x;
+    x = x > FLOWI_R(88) ? FLOWI_R(88) : x;
+    p = flowi_exp_parts(x, &s1, &s2);
+    s = s1 * s2;
+    return s * p + (s - 1);
+}
+
+/* tanh x = e/(e + 2) with e = e^(2x) - 1, on |x| and with the sign put back. */
+static inline flow_real flowi_tanh(flow_real x) {
+    flow_real a = flowi_fabs(x), e;
+    a = a > 22 ? 22 : a;
+    e = flowi_expm1(2 * a);
+    return flowi_copysign(e / (e + 2), x);
+}
+
+/* 1/(1 + e^-x), from e^-|x| so that neither tail loses digits. */
+static inline flow_real flowi_sigmoid(flow_real x) {
+    const flow_real e = flowi_exp(-flowi_fabs(x));
+    const flow_real s = 1 / (1 + e);
+    return x < 0 ? e * s : s;
+}
+
+/* log(1 + e^x) = max(x, 0) + log(1 + e^-|x|) */
+static inline flow_real flowi_softplus(flow_real x) {
+    return (x > 0 ? x : 0) + flowi_log1p(flowi_exp(-flowi_fabs(x)));
+}
+
+/* ------------------------------------------------------------------------ 1 random numbers */
+
+static uint64_t flowi_rotl(uint64_t x, int k) {
+    return (x << k) | (x >> (64 - k));
+}
+
+/* splitmix64 [Steele, Lea and Flood 2014]: spreads any seed over the whole state, never zero. */
+FLOW_API void flow_rng_init(flow_rng *rng, uint64_t seed) {
+    int i;
+    FLOW_ASSERT(rng);
+    for (i = 0; i < 4; i++) {
+        uint64_t z = (seed += UINT64_C(0x9e3779b97f4a7c15));
+        z = (z ^ (z >> 30)) * UINT64_C(0xbf58476d1ce4e5b9);
+        z = (z ^ (z >> 27)) * UINT64_C(0x94d049bb133111eb);
+        rng->s[i] = z ^ (z >> 31);
+    }
+}
+
+FLOW_API flow_rng flow_rng_split(flow_rng *rng) {
+    flow_rng child;
+    flow_rng_init(&child, flow_rng_next(rng));
+    return child;
+}
+
+FLOW_API uint64_t flow_rng_next(flow_rng *rng) {
+    uint64_t *s = rng->s;
+    const uint64_t result = flowi_rotl(s[0] + s[3], 23) + s[0];
+    const uint64_t t = s[1] << 17;
+    s[2] ^= s[0];
+    s[3] ^= s[1];
+    s[1] ^= s[2];
+    s[0] ^= s[3];
+    s[2] ^= t;
+    s[3] = flowi_rotl(s[3], 45);
+    return result;
+}
+
+FLOW_API flow_real flow_rng_uniform(flow_rng *rng) {
+#ifdef FLOW_FLOAT
+    return (flow_real)(flow_rng_next(rng) >> 40) * (1.0f / 16777216.0f);
+#else
+    return (flow_real)(flow_rng_next(rng) >> 11) * (1.0 / 9007199254740992.0);
+#endif
+}
+
+/* Two independent normals from two uniforms; 1 - u is in (0, 1], where the logarithm exists. */
+static void flowi_normal_pair(flow_rng *rng, flow_real *z0, flow_real *z1) {
+    const flow_real u1 = 1 - flow_rng_uniform(rng);
+    const flow_real angle = 2 * FLOWI_PI * flow_rng_uniform(rng);
+    const flow_real radius = flowi_sqrt(-2 * flowi_log(u1));
+    *z0 = radius * flowi_cos(angle);
+    *z1 = radius * flowi_sin(angle);
+}
+
+FLOW_API flow_real flow_rng_normal(flow_rng *rng) {
+    flow_real z0, z1;
+    flowi_normal_pair(rng, &z0, &z1);
+    return z0;
+}
+
+/* The lowest 2^64 mod k values are refused, so that k divides the number of those left. */
+FLOW_API int flow_rng_below(flow_rng *rng, int k) {
+    uint64_t bound, least, r;
+    FLOW_ASSERT(k > 0);
+    bound = (uint64_t)k;
+    least = (0 - bound) % bound;
+    do r = flow_rng_next(rng);
+    while (r < least);
+    return (int)(r % bound);
+}
+
+FLOW_API int flow_rng_categorical(flow_rng *rng, const flow_real *p, int k) {
+    flow_real sum = 0, u;
+    int i, last = 0;
+    FLOW_ASSERT(p && k > 0);
+    for (i = 0; i < k; i++) sum += p[i];
+    u = flow_rng_uniform(rng) * sum;
+    for (i = 0; i < k; i++) {
+        if (p[i] > 0) last = i;
+        u -= p[i];
+        if (u < 0) return i;
+    }
+    return last; /* rounding left u at the very end */
+}
+
+FLOW_API void flow_rng_permutation(flow_rng *rng, int *perm, int n) {
+    int i;
+    for (i = 0; i < n; i++) perm[i] = i;
+    for (i = n - 1; i > 0; i--) {
+        const int j = flow_rng_below(rng, i + 1), swap = perm[i];
+        perm[i] = perm[j];
+        perm[j] = swap;
+    }
+}
+
+/* ------------------------------------------------------------------ 2 small linear algebra */
+
+/* The one place where plain loops are arranged for speed. A product C = A B of matrices that fit
+ * in cache is limited by loads: the textbook loop loads two numbers for one multiply-add. Here a
+ * tile of ROWS x COLS sums of C is kept in registers while p runs; each step loads ROWS numbers of
+ * A and COLS of B and makes ROWS x COLS multiply-adds of them. The COLS sums of a row stand side by
+ * side, so the compiler turns them into vector registers; the sizes below are what fits in the
+ * registers of the machine. op(B) is first copied into panels COLS wide (panel), zeros beyond its
+ * edge, so that the inner loop has one fixed shape; beyond the last row, rows repeat and are not
+ * stored. Every element of C is one sum over p in ascending order, however the work is split. */
+#if defined(__AVX512F__)
+#define FLOWI_ROWS 8
+#define FLOWI_COLS (int)(128 / sizeof(flow_real))
+#elif defined(__AVX__)
+#define FLOWI_ROWS 4
+#define FLOWI_COLS (int)(64 / sizeof(flow_real))
+#else
+#define FLOWI_ROWS 4
+#define FLOWI_COLS (int)(32 / sizeof(flow_real))
+#endif
+#define FLOWI_DEPTH 256 /* p runs in blocks of this length, so that a panel stays in cache */
+
+static void flowi_tile(flow_real *c, int ldc, const flow_real *a, int row_a, int col_a,
+                       const flow_real *panel, int depth, int rows, int cols) {
+    flow_real sum[FLOWI_ROWS][FLOWI_COLS];
+    const flow_real *row[FLOWI_ROWS];
+    int i, j, p;
+    for (i = 0; i < FLOWI_ROWS; i++) row[i] = a + flowi_min(i, rows - 1) * row_a;
+    for (i = 0; i < FLOWI_ROWS; i++)
+        for (j = 0; j < FLOWI_COLS; j++) sum[i][j] = 0;
+    for (p = 0; p < depth; p++, panel += FLOWI_COLS)
+        for (i = 0; i < FLOWI_ROWS; i++) {
+            const flow_real aip = row[i][p * col_a];
+            for (j = 0; j < FLOWI_COLS; j++) sum[i][j] += aip * panel[j];
+        }
+    for (i = 0; i < rows; i++)
+        for (j = 0; j < cols; j++) c[i * ldc + j] += sum[i][j];
+}
+
+static void flowi_pack(flow_real *panel, const flow_real *b, int row_b, int col_b, int depth,
+                       int cols) {
+    int j, p;
+    for (p = 0; p < depth; p++)
+        for (j = 0; j < FLOWI_COLS; j++)
+            panel[p * FLOWI_COLS + j] = j < cols ? b[p * row_b + j * col_b] : 0;
+}
+
+FLOW_API void flow_matmul(flow_real *c, const flow_real *a, int ta, const flow_real *b, int tb,
+                          int m, int n, int k, int accumulate) {
+    const int row_a = ta ? 1 : k, col_a = ta ? m : 1; /* op(A)[i][p] = a[i row_a + p col_a] */
+    const int row_b = tb ? 1 : n, col_b = tb ? k : 1;
+    flow_real panel[FLOWI_DEPTH * FLOWI_COLS];
+    int i, j, p;
+    FLOW_ASSERT(m >= 0 && n >= 0 && k >= 0);
+    if (!accumulate)
+        for (i = 0; i < m * n; i++) c[i] = 0;
+    for (p = 0; p < k; p += FLOWI_DEPTH) {
+        const int depth = flowi_min(FLOWI_DEPTH, k - p);
+        for (j = 0; j < n; j += FLOWI_COLS) {
+            const int cols = flowi_min(FLOWI_COLS, n - j);
+            flowi_pack(panel, b + p * row_b + j * col_b, row_b, col_b, depth, cols);
+            for (i = 0; i < m; i += FLOWI_ROWS)
+                flowi_tile(c + i * n + j, n, a + i * row_a + p * col_a, row_a, col_a, panel, depth,
+                           flowi_min(FLOWI_ROWS, m - i), cols);
+        }
+    }
+}
+
+/* A pivot below this counts as zero: what rounding alone could have left. */
+static flow_real flowi_pivot_floor(const flow_real *a, int d) {
+    flow_real most = 0;
+    int i;
+    for (i = 0; i < d * d; i++)
+        if (flowi_fabs(a[i]) > most) most = flowi_fabs(a[i]);
+    return (flow_real)d * FLOWI_EPS * most;
+}
+
+static int flowi_pivot_row(const flow_real *a, int column, int d) {
+    int i, best = column;
+    for (i = column + 1; i < d; i++)
+        if (flowi_fabs(a[i * d + column]) > flowi_fabs(a[best * d + column])) best = i;
+    return best;
+}
+
+static void flowi_swap_rows(flow_real *a, int i, int k, int d) {
+    int j;
+    for (j = 0; j < d && i != k; j++) {
+        const flow_real swap = a[i * d + j];
+        a[i * d + j] = a[k * d + j];
+        a[k * d + j] = swap;
+    }
+}
+
+FLOW_API int flow_lu(flow_real *a, int *piv, int d) {
+    const flow_real least = flowi_pivot_floor(a, d);
+    int i, j, k;
+    FLOW_ASSERT(a && piv && d > 0);
+    if (!flowi_all_finite(a, d * d)) return FLOW_E_FINITE;
+    for (k = 0; k < d; k++) {
+        piv[k] = flowi_pivot_row(a, k, d);
+        flowi_swap_rows(a, k, piv[k], d);
+        if (flowi_fabs(a[k * d + k]) <= least) return FLOW_E_SINGULAR;
+        for (i = k + 1; i < d; i++) {
+            const flow_real l = a[i * d + k] /= a[k * d + k];
+            for (j = k + 1; j < d; j++) a[i * d + j] -= l * a[k * d + j];
+        }
+    }
+    return FLOW_OK;
+}
+
+FLOW_API flow_real flow_lu_logdet(const flow_real *lu, const int *piv, int *sign, int d) {
+    flow_real sum = 0;
+    int k, s = 1;
+    for (k = 0; k < d; k++) {
+        sum += flowi_log(flowi_fabs(lu[k * d + k]));
+        if (lu[k * d + k] < 0) s = -s;
+        if (piv[k] != k) s = -s;
+    }
+    if (sign) *sign = s;
+    return sum;
+}
+
+FLOW_API void flow_lu_solve(const flow_real *lu, const int *piv, flow_real *x, int d) {
+    int i;
+    for (i = 0; i < d; i++) {
+        const flow_real swap = x[i];
+        x[i] = x[piv[i]];
+        x[piv[i]] = swap;
+    }
+    for (i = 0; i < d; i++) x[i] -= flowi_dot(lu + i * d, x, i);
+    for (i = d - 1; i >= 0; i--) {
+        x[i] -= flowi_dot(lu + i * d + i + 1, x + i + 1, d - 1 - i);
+        x[i] /= lu[i * d + i];
+    }
+}
+
+/* Row operations that turn A into I turn I into A^-1. det A is the product of the pivots. */
+FLOW_API int flow_inverse(flow_real *inv, flow_real *logdet, flow_real *a, int d) {
+    const flow_real least = flowi_pivot_floor(a, d);
+    flow_real sum = 0;
+    int i, j, k;
+    FLOW_ASSERT(inv && logdet && a && d > 0);
+    if (!flowi_all_finite(a, d * d)) return FLOW_E_FINITE;
+    for (i = 0; i < d * d; i++) inv[i] = i % (d + 1) == 0 ? 1 : 0;
+    for (k = 0; k < d; k++) {
+        const int best = flowi_pivot_row(a, k, d);
+        flow_real pivot;
+        flowi_swap_rows(a, k, best, d);
+        flowi_swap_rows(inv, k, best, d);
+        pivot = a[k * d + k];
+        if (flowi_fabs(pivot) <= least) return FLOW_E_SINGULAR;
+        sum += flowi_log(flowi_fabs(pivot));
+        for (j = 0; j < d; j++) {
+            a[k * d + j] /= pivot;
+            inv[k * d + j] /= pivot;
+        }
+        for (i = 0; i < d; i++) {
+            const flow_real factor = a[i * d + k];
+            for (j = 0; j < d && i != k; j++) {
+                a[i * d + j] -= factor * a[k * d + j];
+                inv[i * d + j] -= factor * inv[k * d + j];
+            }
+        }
+    }
+    *logdet += sum;
+    return FLOW_OK;
+}
+
+FLOW_API int flow_cholesky(flow_real *a, int d) {
+    int i, j;
+    FLOW_ASSERT(a && d > 0);
+    for (i = 0; i < d; i++) {
+        for (j = 0; j < i; j++) {
+            const flow_real rest = a[i * d + j] - flowi_dot(a + i * d, a + j * d, j);
+            a[i * d + j] = rest / a[j * d + j];
+        }
+        {
+            const flow_real rest = a[i * d + i] - flowi_dot(a + i * d, a + i * d, i);
+            if (!(rest > FLOWI_EPS * flowi_fabs(a[i * d + i])) || !flowi_finite(rest))
+                return FLOW_E_SINGULAR;
+            a[i * d + i] = flowi_sqrt(rest);
+        }
+        for (j = i + 1; j < d; j++) a[i * d + j] = 0;
+    }
+    return FLOW_OK;
+}
+
+FLOW_API void flow_lower_solve(const flow_real *l, flow_real *x, int d) {
+    int i;
+    for (i = 0; i < d; i++) x[i] = (x[i] - flowi_dot(l + i * d, x, i)) / l[i * d + i];
+}
+
+FLOW_API void flow_lower_solve_transposed(const flow_real *l, flow_real *x, int d) {
+    int i, j;
+    for (i = d - 1; i >= 0; i--) {
+        for (j = i + 1; j < d; j++) x[i] -= l[j * d + i] * x[j];
+        x[i] /= l[i * d + i];
+    }
+}
+
+/* x <- x/|x|; returns |x|. A zero vector stays. */
+static flow_real flowi_normalise(flow_real *x, int n) {
+    const flow_real norm = flowi_sqrt(flowi_dot(x, x, n));
+    int i;
+    for (i = 0; i < n && norm > 0; i++) x[i] /= norm;
+    return norm;
+}
+
+FLOW_API flow_real flow_spectral_norm(const flow_real *a, flow_real *u, flow_real *v, int rows,
+                                      int cols, int iterations) {
+    flow_real norm = 0;
+    int k;
+    FLOW_ASSERT(a && u && v && iterations > 0);
+    flowi_normalise(v, cols);
+    for (k = 0; k < iterations; k++) {
+        flow_matmul(u, a, 0, v, 0, rows, 1, cols, 0);
+        norm = flowi_normalise(u, rows);
+        if (norm <= 0) return 0;
+        flow_matmul(v, a, 1, u, 0, cols, 1, rows, 0);
+        norm = flowi_normalise(v, cols);
+    }
+    return norm;
+}
+
+/* ----------------------------------------------------------------------------- 3 densities */
+
+FLOW_API void flow_uniform_sample(flow_rng *rng, flow_real *x, flow_real lo, flow_real hi, int n,
+                                  int d) {
+    int i;
+    FLOW_ASSERT(lo < hi);
+    for (i = 0; i < n * d; i++) x[i] = lo + (hi - lo) * flow_rng_uniform(rng);
+}
+
+FLOW_API void flow_uniform_logprob(flow_real *logp, const flow_real *x, flow_real lo,
+                                   flow_real hi, int n, int d) {
+    int i, j;
+    FLOW_ASSERT(lo < hi);
+    for (i = 0; i < n; i++) {
+        logp[i] = -(flow_real)d * flowi_log(hi - lo);
+        for (j = 0; j < d; j++)
+            if (!(x[i * d + j] >= lo && x[i * d + j] <= hi)) logp[i] = -FLOWI_INFINITY;
+    }
+}
+
+FLOW_API void flow_uniform_score(flow_real *score, const flow_real *x, flow_real lo, flow_real hi,
+                                 int n, int d) {
+    int i;
+    (void)x, (void)lo, (void)hi;
+    for (i = 0; i < n * d; i++) score[i] = 0;
+}
+
+FLOW_API void flow_normal_sample(flow_rng *rng, flow_real *x, int n, int d) {
+    const int count = n * d;
+    flow_real spare;
+    int i;
+    for (i = 0; i + 1 < count; i += 2) flowi_normal_pair(rng, &x[i], &x[i + 1]);
+    if (i < count) flowi_normal_pair(rng, &x[i], &spare);
+}
+
+FLOW_API void flow_normal_logprob(flow_real *logp, const flow_real *x, int n, int d) {
+    int i;
+    for (i = 0; i < n; i++)
+        logp[i] = -(flowi_dot(x + i * d, x + i * d, d) + (flow_real)d * FLOWI_LOG_2PI) / 2;
+}
+
+FLOW_API void flow_normal_score(flow_real *score, const flow_real *x, int n, int d) {
+    int i;
+    for (i = 0; i < n * d; i++) score[i] = -x[i];
+}
+
+/* C_k = L_k L_k' and the constant of component k: log w_k - log|L_k| - (d/2) log 2 pi. */
+static int flowi_mixture_factor(flow_mixture *m, int k) {
+    const int d = m->d;
+    flow_real *l = m->chol + k * d * d;
+    int j, err;
+    flowi_copy(l, m->cov + k * d * d, d * d);
+    if (!flowi_all_finite(l, d * d)) return FLOW_E_FINITE;
+    err = flow_cholesky(l, d);
+    if (err < 0) return err;
+    m->lognorm[k] = flowi_log(m->weight[k]) - (flow_real)d * FLOWI_LOG_2PI / 2;
+    for (j = 0; j < d; j++) m->lognorm[k] -= flowi_log(l[j * d + j]);
+    return FLOW_OK;
+}
+
+FLOW_API int flow_mixture_init(flow_mixture *m, const flow_real *weight, const flow_real *mean,
+                               const flow_real *cov, int k, int d) {
+    flow_real *block, sum = 0;
+    int i, err = FLOW_OK;
+    FLOW_ASSERT(m && weight && mean && cov && k > 0 && d > 0);
+    memset(m, 0, sizeof *m);
+    block = flowi_new(flowi_size(k, d, 2 * d + 1) + (size_t)(4 * k + 3 * d));
+    if (!block) return FLOW_E_MEMORY;
+    m->k = k;
+    m->d = d;
+    m->weight = flowi_carve(&block, (size_t)k);
+    m->mean = flowi_carve(&block, flowi_size(k, d, 1));
+    m->cov = flowi_carve(&block, flowi_size(k, d, d));
+    m->chol = flowi_carve(&block, flowi_size(k, d, d));
+    m->lognorm = flowi_carve(&block, (size_t)k);
+    m->work = block;
+    for (i = 0; i < k; i++) sum += weight[i];
+    for (i = 0; i < k; i++) m->weight[i] = weight[i] / sum;
+    flowi_copy(m->mean, mean, k * d);
+    flowi_copy(m->cov, cov, k * d * d);
+    if (!(sum > 0) || !flowi_all_finite(m->weight, k) || !flowi_all_finite(mean, k * d))
+        err = FLOW_E_FINITE;
+    for (i = 0; i < k && err == FLOW_OK; i++) err = flowi_mixture_factor(m, i);
+    if (err < 0) flow_mixture_free(m);
+    return err;
+}
+
+FLOW_API void flow_mixture_free(flow_mixture *m) {
+    flow_release(m->weight);
+    memset(m, 0, sizeof *m);
+}
+
+FLOW_API void flow_mixture_sample(const flow_mixture *m, flow_rng *rng, flow_real *x, int *label,
+                                  int n) {
+    const int d = m->d;
+    flow_real *z = m->work;
+    int i, j;
+    for (i = 0; i < n; i++) {
+        const int k = flow_rng_categorical(rng, m->weight, m->k);
+        flow_normal_sample(rng, z, 1, d);
+        for (j = 0; j < d; j++) /* m_k + L_k z: L_k is lower triangular */
+            x[i * d + j] = m->mean[k * d + j] + flowi_dot(m->chol + (k * d + j) * d, z, j + 1);
+        if (label) label[i] = k;
+    }
+}
+
+/* p[k] <- exp(p[k] - log sum exp p), and that logarithm is returned. */
+static flow_real flowi_softmax(flow_real *p, int k) {
+    flow_real most = p[0], sum = 0;
+    int i;
+    for (i = 1; i < k; i++)
+        if (p[i] > most) most = p[i];
+    if (!(most > -FLOWI_INFINITY)) return most;
+    for (i = 0; i < k; i++) sum += p[i] = flowi_exp(p[i] - most);
+    for (i = 0; i < k; i++) p[i] /= sum;
+    return most + flowi_log(sum);
+}
+
+/* post[k]: the posterior of each component at x[d]; q: [d] scratch. Returns log p(x). */
+static flow_real flowi_mixture_posterior(const flow_mixture *m, flow_real *post, flow_real *q,
+                                         const flow_real *x) {
+    const int d = m->d;
+    int j, k;
+    for (k = 0; k < m->k; k++) { /* log w_k N(x; m_k, C_k): |L^-1 (x - m)|^2 is the distance */
+        for (j = 0; j < d; j++) q[j] = x[j] - m->mean[k * d + j];
+        flow_lower_solve(m->chol + k * d * d, q, d);
+        post[k] = m->lognorm[k] - flowi_dot(q, q, d) / 2;
+    }
+    return flowi_softmax(post, m->k);
+}
+
+FLOW_API void flow_mixture_logprob(const flow_mixture *m, flow_real *logp, const flow_real *x,
+                                   int n) {
+    int i;
+    for (i = 0; i < n; i++)
+        logp[i] = flowi_mixture_posterior(m, m->work, m->work + m->k, x + i * m->d);
+}
+
+/* score = sum_k post_k C_k^-1 (m_k - x) */
+FLOW_API void flow_mixture_score(const flow_mixture *m, flow_real *score, const flow_real *x,
+                                 int n) {
+    const int d = m->d;
+    flow_real *post = m->work, *q = post + m->k, *sum = q + d;
+    int i, j, k;
+    for (i = 0; i < n; i++) {
+        flowi_mixture_posterior(m, post, q, x + i * d);
+        for (j = 0; j < d; j++) sum[j] = 0;
+        for (k = 0; k < m->k; k++) {
+            for (j = 0; j < d; j++) q[j] = m->mean[k * d + j] - x[i * d + j];
+            flow_lower_solve(m->chol + k * d * d, q, d);
+            flow_lower_solve_transposed(m->chol + k * d * d, q, d);
+            for (j = 0; j < d; j++) sum[j] += post[k] * q[j];
+        }
+        flowi_copy(score + i * d, sum, d);
+    }
+}
+
+FLOW_API void flow_bernoulli_sample(flow_rng *rng, int *y, flow_real p, int n) {
+    int i;
+    FLOW_ASSERT(p >= 0 && p <= 1);
+    for (i = 0; i < n; i++) y[i] = flow_rng_uniform(rng) < p;
+}
+
+FLOW_API void flow_bernoulli_logprob(flow_real *logp, const int *y, flow_real p, int n) {
+    int i;
+    for (i = 0; i < n; i++) logp[i] = y[i] ? flowi_log(p) : flowi_log1p(-p);
+}
+
+FLOW_API void flow_bernoulli_score(flow_real *score, const int *y, flow_real p, int n) {
+    int i;
+    for (i = 0; i < n; i++) score[i] = y[i] ? 1 / p : -1 / (1 - p);
+}
+
+/* ------------------------------------------------------------------------------ 4 toy data */
+
+/* Entropies in nats: ln 32 and the integral of -p log p on a fine grid; the pinwheel's from 10^7
+ * samples of its construction. */
+static const struct {
+    const char *name;
+    double entropy;
+} flowi_toys[FLOW_TOY_COUNT] = {
+    {"moons", 2.3939},  {"8gaussians", 2.8319}, {"checkerboard", 3.46573590279972655},
+    {"circles", 3.2681}, {"rings", 2.6232},      {"2spirals", 2.645},
+    {"swissroll", 2.670}, {"pinwheel", 2.318},
+};
+
+FLOW_API const char *flow_toy_name(int set) {
+    FLOW_ASSERT(set >= 0 && set < FLOW_TOY_COUNT);
+    return flowi_toys[set].name;
+}
+
+FLOW_API int flow_toy_find(const char *name) {
+    int i;
+    for (i = 0; i < FLOW_TOY_COUNT; i++)
+        if (strcmp(name, flowi_toys[i].name) == 0) return i;
+    return FLOW_E_UNKNOWN;
+}
+
+FLOW_API flow_real flow_toy_entropy(int set) {
+    FLOW_ASSERT(set >= 0 && set < FLOW_TOY_COUNT);
+    return FLOWI_R(flowi_toys[set].entropy);
+}
+
+/* Six of the sets are a curve with noise about it. The curve's piece `arm` at s in [0, 1], in the
+ * units of the finished set; s itself is uniform, but for the spirals, where s^2 is. */
+static void flowi_toy_curve(int set, int arm, flow_real s, flow_real *x) {
+    const flow_real a = set == FLOW_TOY_MOONS ? FLOWI_PI * s : 2 * FLOWI_PI * s;
+    const flow_real c = flowi_cos(a), r = flowi_sin(a);
+    flow_real n = 3 * FLOWI_PI * s, radius = 1;
+    if (set == FLOW_TOY_MOONS) {
+        x[0] = 2 * (arm == 0 ? c : 1 - c) - 1;
+        x[1] = 2 * (arm == 0 ? r : FLOWI_R(0.5) - r) - FLOWI_R(0.2);
+    } else if (set == FLOW_TOY_CIRCLES || set == FLOW_TOY_RINGS) {
+        radius = set == FLOW_TOY_CIRCLES ? 1 - (flow_real)arm / 2 : 1 - (flow_real)arm / 4;
+        x[0] = 3 * radius * c;
+        x[1] = 3 * radius * r;
+    } else if (set == FLOW_TOY_2SPIRALS) {
+        radius = arm == 0 ? n / 3 : -n / 3;
+        x[0] = -radius * flowi_cos(n);
+        x[1] = radius * flowi_sin(n);
+    } else {
+        n = 3 * FLOWI_PI / 2 * (1 + 2 * s);
+        x[0] = n * flowi_cos(n) / 5;
+        x[1] = n * flowi_sin(n) / 5;
+    }
+}
+
+/* How many arms a set has, and the standard deviation of its Gaussian noise. */
+static int flowi_toy_arms(int set, flow_real *std) {
+    switch (set) {
+    case FLOW_TOY_MOONS: *std = FLOWI_R(0.2); return 2;
+    case FLOW_TOY_8GAUSSIANS: *std = FLOWI_R(0.5 / 1.414); return 8;
+    case FLOW_TOY_CIRCLES: *std = FLOWI_R(0.24); return 2;
+    case FLOW_TOY_RINGS: *std = FLOWI_R(0.08); return 4;
+    case FLOW_TOY_2SPIRALS: *std = FLOWI_R(0.1); return 2;
+    case FLOW_TOY_SWISSROLL: *std = FLOWI_R(0.2); return 1;
+    default: *std = 0; return 5;
+    }
+}
+
+/* The mean of Gaussian k of the eight: radius 4, 45 degrees apart, all / 1.414. */
+static void flowi_toy_centre(int k, flow_real *x) {
+    const flow_real angle = FLOWI_PI * (flow_real)k / 4;
+    x[0] = FLOWI_R(4 / 1.414) * flowi_cos(angle);
+    x[1] = FLOWI_R(4 / 1.414) * flowi_sin(angle);
+}
+
+static void flowi_toy_checkerboard(flow_rng *rng, flow_real *x, int *square) {
+    const flow_real x1 = 4 * flow_rng_uniform(rng) - 2;
+    const flow_real u = flow_rng_uniform(rng);
+    const int column = (int)flowi_floor(x1) + 2, lower = flow_rng_below(rng, 2);
+    x[0] = 2 * x1;
+    x[1] = 2 * (u - 2 * (flow_real)lower + (flow_real)(column % 2));
+    *square = 2 * column + lower;
+}
+
+/* 2 f'R(angle) with f = (1 + 0.3 z1, 0.1 z2) and angle = 2 pi arm/5 + exp(f1)/4 */
+static void flowi_toy_pinwheel(flow_rng *rng, flow_real *x, int arm) {
+    flow_real z[2], f1, f2, angle;
+    flow_normal_sample(rng, z, 1, 2);
+    f1 = 1 + FLOWI_R(0.3) * z[0];
+    f2 = FLOWI_R(0.1) * z[1];
+    angle = 2 * FLOWI_PI * (flow_real)arm / 5 + flowi_exp(f1) / 4;
+    x[0] = 2 * (f1 * flowi_cos(angle) + f2 * flowi_sin(angle));
+    x[1] = 2 * (f2 * flowi_cos(angle) - f1 * flowi_sin(angle));
+}
+
+static void flowi_toy_on_curve(int set, flow_rng *rng, flow_real *x, int arm, flow_real std) {
+    flow_real z[2], s = flow_rng_uniform(rng);
+    if (set == FLOW_TOY_2SPIRALS) s = flowi_sqrt(s);
+    flowi_toy_curve(set, arm, s, x);
+    if (set == FLOW_TOY_2SPIRALS) {
+        const flow_real side = arm == 0 ? FLOWI_R(1.0 / 6) : -FLOWI_R(1.0 / 6);
+        x[0] += side * flow_rng_uniform(rng);
+        x[1] += side * flow_rng_uniform(rng);
+    }
+    flow_normal_sample(rng, z, 1, 2);
+    x[0] += std * z[0];
+    x[1] += std * z[1];
+}
+
+FLOW_API void flow_toy_sample(int set, flow_rng *rng, flow_real *x, int *label, int n) {
+    flow_real std, z[2];
+    const int arms = flowi_toy_arms(set, &std);
+    int i;
+    FLOW_ASSERT(set >= 0 && set < FLOW_TOY_COUNT && rng);
+    for (i = 0; i < n; i++) {
+        flow_real *y = x + 2 * i;
+        int arm = 0;
+        if (set == FLOW_TOY_CHECKERBOARD) {
+            flowi_toy_checkerboard(rng, y, &arm);
+        } else {
+            arm = flow_rng_below(rng, arms);
+            if (set == FLOW_TOY_PINWHEEL) {
+                flowi_toy_pinwheel(rng, y, arm);
+            } else if (set == FLOW_TOY_8GAUSSIANS) {
+                flowi_toy_centre(arm, y);
+                flow_normal_sample(rng, z, 1, 2);
+                y[0] += std * z[0];
+                y[1] += std * z[1];
+            } else {
+                flowi_toy_on_curve(set, rng, y, arm, std);
+            }
+        }
+        if (label) label[i] = arm;
+    }
+}
+
+static flow_real flowi_checkerboard_density(const flow_real *x) {
+    const flow_real x1 = x[0] / 2, x2 = x[1] / 2;
+    const int column = x1 >= -2 && x1 < 2 ? (int)flowi_floor(x1) + 2 : -1;
+    const int row = x2 >= -2 && x2 < 2 ? (int)flowi_floor(x2) + 2 : -1;
+    return column >= 0 && row >= 0 && (column + row) % 2 == 0 ? FLOWI_R(1.0 / 32) : 0;
+}
+
+/* Density at offset z of U(0, side) + N(0, std^2), side of either sign. */
+static flow_real flowi_box_kernel(flow_real z, flow_real side, flow_real std) {
+    const flow_real scale = std * FLOWI_R(1.41421356237309504880);
+    return (flowi_erf(z / scale) - flowi_erf((z - side) / scale)) / (2 * side);
+}
+
+static flow_real flowi_gauss_kernel(const flow_real *x, const flow_real *m, flow_real std) {
+    const flow_real a = (x[0] - m[0]) / std, b = (x[1] - m[1]) / std;
+    return flowi_exp(-(a * a + b * b) / 2) / (2 * FLOWI_PI * std * std);
+}
+
+/* p(x) = mean over the arms of the integral over s of noise(x - curve(s)), by Simpson's rule. */
+static flow_real flowi_curve_density(int set, const flow_real *x) {
+    const int cells = set == FLOW_TOY_2SPIRALS || set == FLOW_TOY_SWISSROLL ? 4096 : 2048;
+    flow_real std, sum = 0, m[2];
+    const int arms = flowi_toy_arms(set, &std);
+    int arm, i;
+    for (arm = 0; arm < arms; arm++)
+        for (i = 0; i <= cells; i++) {
+            const flow_real s = (flow_real)i / (flow_real)cells;
+            const flow_real side = arm == 0 ? FLOWI_R(1.0 / 6) : -FLOWI_R(1.0 / 6);
+            const int weight = i == 0 || i == cells ? 1 : (i % 2 ? 4 : 2);
+            flowi_toy_curve(set, arm, s, m);
+            if (set == FLOW_TOY_2SPIRALS) /* s^2 is uniform: weight 2 s */
+                sum += (flow_real)weight * 2 * s * flowi_box_kernel(x[0] - m[0], side, std) *
+                       flowi_box_kernel(x[1] - m[1], side, std);
+            else
+                sum += (flow_real)weight * flowi_gauss_kernel(x, m, std);
+        }
+    return sum / (flow_real)(3 * cells * arms);
+}
+
+FLOW_API int flow_toy_logprob(int set, flow_real *logp, const flow_real *x, int n) {
+    flow_real std, centre[2], p;
+    int i, k;
+    FLOW_ASSERT(set >= 0 && set < FLOW_TOY_COUNT);
+    if (set == FLOW_TOY_PINWHEEL) return FLOW_E_UNKNOWN;
+    flowi_toy_arms(set, &std);
+    for (i = 0; i < n; i++) {
+        if (set == FLOW_TOY_CHECKERBOARD) {
+            p = flowi_checkerboard_density(x + 2 * i);
+        } else if (set == FLOW_TOY_8GAUSSIANS) {
+            for (p = 0, k = 0; k < 8; k++) {
+                flowi_toy_centre(k, centre);
+                p += flowi_gauss_kernel(x + 2 * i, centre, std) / 8;
+            }
+        } else {
+            p = flowi_curve_density(set, x + 2 * i);
+        }
+        logp[i] = flowi_log(p);
+    }
+    return FLOW_OK;
+}
+
+/* ---------------------------------------------------------------------------- 5 bijections */
+
+/* Affine. cache: W^-1 [d*d], scratch [d*d]. */
+
+static void flowi_affine_init(const flow_bijection *b, flow_real *theta, flow_rng *rng) {
+    const int d = b->d;
+    int i;
+    (void)rng;
+    for (i = 0; i < b->params; i++) theta[i] = i < d * d && i % (d + 1) == 0 ? 1 : 0;
+}
+
+static int flowi_affine_forward(const flow_bijection *b, const flow_real *theta, flow_real *y,
+                                flow_real *logdet, const flow_real *x, int n, flow_real *cache) {
+    const int d = b->d;
+    const flow_real *w = theta, *shift = theta + d * d;
+    flow_real *inverse = cache, *work = cache + d * d, log_w = 0;
+    int i, j, err;
+    flowi_copy(work, w, d * d);
+    err = flow_inverse(inverse, &log_w, work, d);
+    if (err < 0) return err;
+    for (i = 0; i < n; i++) {
+        for (j = 0; j < d; j++) work[j] = x[i * d + j] - shift[j];
+        for (j = 0; j < d; j++) y[i * d + j] = flowi_dot(w + j * d, work, d);
+        logdet[i] += log_w;
+    }
+    return FLOW_OK;
+}
+
+static int flowi_affine_inverse(const flow_bijection *b, const flow_real *theta, flow_real *x,
+                                flow_real *logdet, const flow_real *y, int n, flow_real *cache) {
+    const int d = b->d;
+    const flow_real *w = theta, *shift = theta + d * d;
+    flow_real *inverse = cache, *work = cache + d * d, log_w = 0;
+    int i, j, err;
+    flowi_copy(work, w, d * d);
+    err = flow_inverse(inverse, &log_w, work, d);
+    if (err < 0) return err;
+    for (i = 0; i < n; i++) {
+        flowi_copy(work, y + i * d, d);
+        for (j = 0; j < d; j++) x[i * d + j] = shift[j] + flowi_dot(inverse + j * d, work, d);
+        logdet[i] -= log_w;
+    }
+    return FLOW_OK;
+}
+
+/* dW += sum_i dy_i (x_i - b)' + (sum_i dlogdet_i) W^-T,   dx_i = W'dy_i,   db -= sum_i dx_i */
+static int flowi_affine_backward(const flow_bijection *b, const flow_real *theta, flow_real *dtheta,
+                                 flow_real *dx, const flow_real *dy, const flow_real *dlogdet,
+                                 const flow_real *x, int n, flow_real *cache) {
+    const int d = b->d;
+    const flow_real *w = theta, *shift = theta + d * d, *inverse = cache;
+    flow_real *dw = dtheta, *dshift = dtheta + d * d, *g = cache + d * d, total = 0;
+    int i, j, k;
+    for (i = 0; i < n; i++) {
+        flowi_copy(g, dy + i * d, d);
+        for (j = 0; j < d; j++)
+            for (k = 0; k < d; k++) dw[j * d + k] += g[j] * (x[i * d + k] - shift[k]);
+        for (k = 0; k < d; k++) dx[i * d + k] = 0;
+        for (j = 0; j < d; j++)
+            for (k = 0; k < d; k++) dx[i * d + k] += w[j * d + k] * g[j];
+        for (k = 0; k < d; k++) dshift[k] -= dx[i * d + k];
+        total += dlogdet[i];
+    }
+    for (j = 0; j < d; j++)
+        for (k = 0; k < d; k++) dw[j * d + k] += total * inverse[k * d + j];
+    return FLOW_OK;
+}
+
+FLOW_API flow_bijection flow_affine(int d) {
+    flow_bijection b;
+    FLOW_ASSERT(d > 0);
+    memset(&b, 0, sizeof b);
+    b.name = "affine";
+    b.d = d;
+    b.params = d * d + d;
+    b.work = 2 * d * d;
+    b.init = flowi_affine_init;
+    b.forward = flowi_affine_forward;
+    b.inverse = flowi_affine_inverse;
+    b.backward = flowi_affine_backward;
+    return b;
+}
+
+/* Planar. cache: u^ [d], du^ [d], then tanh(w'x + b) [n]. */
+
+/* e^c - 1 for c = 0.99, and its logarithm. */
+#define FLOWI_PLANAR_C FLOWI_R(0.99)
+#define FLOWI_PLANAR_SHIFT FLOWI_R(0.52545871929250190)
+
+/* m(a) = -c + log(1 + (e^c - 1) e^a) > -c;  m(0) = 0 */
+static flow_real flowi_planar_m(flow_real a) {
+    return flowi_softplus(a + FLOWI_PLANAR_SHIFT) - FLOWI_PLANAR_C;
+}
+
+FLOW_API flow_real flow_planar_uhat(flow_real *uhat, const flow_real *u, const flow_real *w,
+                                    int d) {
+    const flow_real ww = flowi_dot(w, w, d), wu = flowi_dot(w, u, d), m = flowi_planar_m(wu);
+    int j;
+    for (j = 0; j < d; j++) uhat[j] = ww > 0 ? u[j] + (m - wu) * w[j] / ww : u[j];
+    return ww > 0 ? m : 0;
+}
+
+static void flowi_planar_init(const flow_bijection *b, flow_real *theta, flow_rng *rng) {
+    const int d = b->d;
+    flow_real *u = theta, *w = theta + d, *shift = theta + 2 * d;
+    int j;
+    flow_normal_sample(rng, u, 1, d);
+    flow_normal_sample(rng, w, 1, d);
+    *shift = 0;
+    for (j = 0; j < d; j++) {
+        u[j] /= 100;
+        *shift -= w[j] * (4 * flow_rng_uniform(rng) - 2);
+    }
+}
+
+static int flowi_planar_forward(const flow_bijection *b, const flow_real *theta, flow_real *y,
+                                flow_real *logdet, const flow_real *x, int n, flow_real *cache) {
+    const int d = b->d;
+    const flow_real *w = theta + d, shift = theta[2 * d];
+    flow_real *uhat = cache, *h = cache + 2 * d;
+    const flow_real wu = flow_planar_uhat(uhat, theta, w, d);
+    int i, j;
+    if (!flowi_all_finite(theta, b->params)) return FLOW_E_FINITE;
+    for (i = 0; i < n; i++) h[i] = flowi_dot(w, x + i * d, d) + shift;
+    flow_activation(FLOW_TANH, h, NULL, NULL, h, n);
+    for (i = 0; i < n; i++) {
+        for (j = 0; j < d; j++) y[i * d + j] = x[i * d + j] + uhat[j] * h[i];
+        logdet[i] += flowi_log1p((1 - h[i] * h[i]) * wu);
+    }
+    return FLOW_OK;
+}
+
+/* a + w'u^ tanh(a + b) - w'y: zero at a = w'x */
+typedef struct {
+    flow_real wu, shift, wy;
+} flowi_planar_profile;
+
+static flow_real flowi_planar_rest(void *ctx, flow_real a, flow_real *slope) {
+    const flowi_planar_profile *p = (const flowi_planar_profile *)ctx;
+    const flow_real h = flowi_tanh(a + p->shift);
+    *slope = 1 + p->wu * (1 - h * h);
+    return a + p->wu * h - p->wy;
+}
+
+static int flowi_planar_inverse(const flow_bijection *b, const flow_real *theta, flow_real *x,
+                                flow_real *logdet, const flow_real *y, int n, flow_real *cache) {
+    const int d = b->d;
+    const flow_real *w = theta + d;
+    flow_real *uhat = cache, a, h;
+    flowi_planar_profile p;
+    int i, j, err;
+    p.wu = flow_planar_uhat(uhat, theta, w, d);
+    p.shift = theta[2 * d];
+    for (i = 0; i < n; i++) {
+        flow_real reach;
+        p.wy = flowi_dot(w, y + i * d, d);
+        reach = flowi_fabs(p.wu) + 4 * FLOWI_EPS * (1 + flowi_fabs(p.wy) + flowi_fabs(p.wu));
+        err = flow_root(&a, flowi_planar_rest, &p, p.wy - reach, p.wy + reach, 2 * FLOWI_EPS);
+        if (err < 0) return err;
+        h = flowi_tanh(a + p.shift);
+        for (j = 0; j < d; j++) x[i * d + j] = y[i * d + j] - uhat[j] * h;
+        logdet[i] -= flowi_log1p((1 - h * h) * p.wu);
+    }
+    return FLOW_OK;
+}
+
+/* From dL/du^ and dL/d(w'u^) to u and w, through u^ = u + r w, r = (m(p) - p)/|w|^2, p = w'u. */
+static void flowi_planar_uhat_backward(flow_real *du, flow_real *dw, const flow_real *duhat,
+                                       flow_real dwu, const flow_real *u, const flow_real *w,
+                                       int d) {
+    const flow_real ww = flowi_dot(w, w, d), p = flowi_dot(w, u, d);
+    const flow_real dm = flowi_sigmoid(p + FLOWI_PLANAR_SHIFT); /* m'(p) */
+    const flow_real r = ww > 0 ? (flowi_planar_m(p) - p) / ww : 0;
+    const flow_real dr = ww > 0 ? flowi_dot(duhat, w, d) / ww : 0; /* dL/dr / |w|^2 */
+    const flow_real dp = ww > 0 ? dr * (dm - 1) + dwu * dm : 0;
+    int j;
+    for (j = 0; j < d; j++) {
+        du[j] += duhat[j] + dp * w[j];
+        dw[j] += r * duhat[j] + dp * u[j] - 2 * dr * r * w[j];
+    }
+}
+
+/* With a = w'x + b, h = tanh a, h' = 1 - h^2, h'' = -2 h h' and q = w'u^:
+ * da = h' u^'dy + dlogdet q h''/(1 + h' q),   dx = dy + w da,   dw += x da,   db += da,
+ * du^ = sum h dy,   dq = sum dlogdet h'/(1 + h' q) */
+static int flowi_planar_backward(const flow_bijection *b, const flow_real *theta, flow_real *dtheta,
+                                 flow_real *dx, const flow_real *dy, const flow_real *dlogdet,
+                                 const flow_real *x, int n, flow_real *cache) {
+    const int d = b->d;
+    const flow_real *w = theta + d, *h = cache + 2 * d;
+    flow_real *dw = dtheta + d, *dshift = dtheta + 2 * d, *uhat = cache, *duhat = cache + d;
+    const flow_real q = flow_planar_uhat(uhat, theta, w, d);
+    flow_real dq = 0;
+    int i, j;
+    for (j = 0; j < d; j++) duhat[j] = 0;
+    for (i = 0; i < n; i++) {
+        const flow_real dh = 1 - h[i] * h[i], ratio = dlogdet[i] * dh / (1 + dh * q);
+        const flow_real da = dh * flowi_dot(uhat, dy + i * d, d) - 2 * h[i] * q * ratio;
+        for (j = 0; j < d; j++) {
+            duhat[j] += h[i] * dy[i * d + j];
+            dw[j] += da * x[i * d + j];
+            dx[i * d + j] = dy[i * d + j] + da * w[j];
+        }
+        *dshift += da;
+        dq += ratio;
+    }
+    flowi_planar_uhat_backward(dtheta, dw, duhat, dq, theta, w, d);
+    return FLOW_OK;
+}
+
+FLOW_API flow_bijection flow_planar(int d) {
+    flow_bijection b;
+    FLOW_ASSERT(d > 0);
+    memset(&b, 0, sizeof b);
+    b.name = "planar";
+    b.d = d;
+    b.params = 2 * d + 1;
+    b.cache = 1;
+    b.work = 2 * d;
+    b.init = flowi_planar_init;
+    b.forward = flowi_planar_forward;
+    b.inverse = flowi_planar_inverse;
+    b.backward = flowi_planar_backward;
+    return b;
+}
+
+FLOW_API int flow_root(flow_real *root, flow_root_fn f, void *ctx, flow_real lo, flow_real hi,
+                       flow_real tol) {
+    flow_real slope, f_lo = f(ctx, lo, &slope), f_hi = f(ctx, hi, &slope), a = (lo + hi) / 2;
+    flow_real width = hi - lo;
+    int k;
+    FLOW_ASSERT(root && lo <= hi && tol > 0);
+    if (!flowi_finite(f_lo) || !flowi_finite(f_hi)) return FLOW_E_FINITE;
+    if (f_lo == 0 || f_hi == 0) {
+        *root = f_lo == 0 ? lo : hi;
+        return FLOW_OK;
+    }
+    if ((f_lo < 0) == (f_hi < 0)) return FLOW_E_BRACKET;
+    for (k = 0; k < 200; k++) {
+        const flow_real fa = f(ctx, a, &slope), newton = a - fa / slope;
+        flow_real next;
+        if (!flowi_finite(fa)) return FLOW_E_FINITE;
+        if ((fa < 0) == (f_lo < 0)) lo = a;
+        else hi = a;
+        next = newton > lo && newton < hi && flowi_fabs(newton - a) < width / 2 ? newton
+                                                                               : (lo + hi) / 2;
+        width = flowi_fabs(next - a);
+        if (fa == 0) next = a;
+        a = next;
+        if (fa == 0 || width <= tol * (1 + flowi_fabs(a)) || hi - lo <= tol) {
+            *root = a;
+            return FLOW_OK;
+        }
+    }
+    return FLOW_E_CONVERGE;
+}
+
+/* --------------------------------------------------------------------- 6 normalizing flows */
+
+FLOW_API int flow_chain_init(flow_chain *c, const flow_bijection *layer, int count, int direction,
+                             int batch, flow_rng *rng) {
+    flow_real *block, *theta;
+    size_t cache = 0, points;
+    int k;
+    FLOW_ASSERT(c && batch > 0 && (direction == FLOW_TO_NOISE || direction == FLOW_FROM_NOISE));
+    memset(c, 0, sizeof *c);
+    if (count < 1) return FLOW_E_EMPTY;
+    c->d = layer[0].d;
+    c->count = count;
+    c->direction = direction;
+    c->batch = batch;
+    for (k = 0; k < count; k++) {
+        FLOW_ASSERT(layer[k].d == c->d);
+        c->params += layer[k].params;
+        cache += (size_t)layer[k].work + flowi_size(layer[k].cache, batch, 1);
+    }
+    points = flowi_size(batch, c->d, 1);
+    c->layer = (flow_bijection *)FLOW_MALLOC((size_t)count * sizeof *layer);
+    block = flowi_new(2 * (size_t)c->params + ((size_t)count + 3) * points + cache +
+                      4 * (size_t)batch);
+    c->memory = block;
+    if (!c->layer || !block) {
+        flow_chain_free(c);
+        return FLOW_E_MEMORY;
+    }
+    memcpy(c->layer, layer, (size_t)count * sizeof *layer);
+    c->theta = theta = flowi_carve(&block, (size_t)c->params);
+    c->grad = flowi_carve(&block, (size_t)c->params);
+    c->x = flowi_carve(&block, ((size_t)count + 1) * points);
+    c->dx = flowi_carve(&block, 2 * points);
+    c->logdet = flowi_carve(&block, 4 * (size_t)batch);
+    c->cache = block;
+    for (k = 0; k < count; k++, theta += layer[k - 1].params) layer[k].init(&layer[k], theta, rng);
+    return FLOW_OK;
+}
+
+FLOW_API void flow_chain_free(flow_chain *c) {
+    flow_release(c->layer);
+    flow_release(c->memory);
+    memset(c, 0, sizeof *c);
+}
+
+FLOW_API flow_real *flow_chain_theta(const flow_chain *c, int k) {
+    flow_real *theta = c->theta;
+    int i;
+    FLOW_ASSERT(k >= 0 && k <= c->count);
+    for (i = 0; i < k; i++) theta += c->layer[i].params;
+    return theta;
+}
+
+FLOW_API const flow_real *flow_chain_points(const flow_chain *c, int k) {
+    FLOW_ASSERT(k >= 0 && k <= c->count);
+    return c->x + (size_t)k * flowi_size(c->batch, c->d, 1);
+}
+
+/* The part of the cache that belongs to a layer. */
+static size_t flowi_chain_cache(const flow_chain *c, int k) {
+    return (size_t)c->layer[k].work + flowi_size(c->layer[k].cache, c->batch, 1);
+}
+
+FLOW_API int flow_chain_forward(flow_chain *c, flow_real *y, flow_real *logdet, const flow_real *x,
+                                int n) {
+    const size_t points = flowi_size(c->batch, c->d, 1);
+    flow_real *xk = c->x, *theta = c->theta, *cache = c->cache;
+    int k, err;
+    FLOW_ASSERT(c->theta && n >= 0 && n <= c->batch);
+    flowi_copy(xk, x, n * c->d);
+    for (k = 0; k < c->count; k++) {
+        const flow_bijection *b = &c->layer[k];
+        err = b->forward(b, theta, xk + points, logdet, xk, n, cache);
+        if (err < 0) return err;
+        xk += points;
+        theta += b->params;
+        cache += flowi_chain_cache(c, k);
+    }
+    flowi_copy(y, xk, n * c->d);
+    return FLOW_OK;
+}
+
+FLOW_API int flow_chain_inverse(flow_chain *c, flow_real *x, flow_real *logdet, const flow_real *y,
+                                int n) {
+    flow_real *theta = c->theta + c->params, *cache = c->cache;
+    int k, err;
+    FLOW_ASSERT(c->theta && n >= 0 && n <= c->batch);
+    for (k = 0; k < c->count; k++) cache += flowi_chain_cache(c, k);
+    flowi_copy(x, y, n * c->d);
+    for (k = c->count - 1; k >= 0; k--) {
+        const flow_bijection *b = &c->layer[k];
+        theta -= b->params;
+        cache -= flowi_chain_cache(c, k);
+        err = b->inverse(b, theta, x, logdet, x, n, cache);
+        if (err < 0) return err;
+    }
+    return FLOW_OK;
+}
+
+FLOW_API int flow_chain_backward(flow_chain *c, flow_real *dx, const flow_real *dy,
+                                 const flow_real *dlogdet, int n) {
+    const size_t points = flowi_size(c->batch, c->d, 1);
+    flow_real *xk = c->x + (size_t)c->count * points, *g = c->dx + points, *cache = c->cache;
+    flow_real *theta = c->theta + c->params, *grad = c->grad + c->params;
+    int k, err;
+    FLOW_ASSERT(c->theta && n >= 0 && n <= c->batch);
+    for (k = 0; k < c->count; k++) cache += flowi_chain_cache(c, k);
+    flowi_copy(g, dy, n * c->d);
+    for (k = c->count - 1; k >= 0; k--) {
+        const flow_bijection *b = &c->layer[k];
+        xk -= points;
+        theta -= b->params;
+        grad -= b->params;
+        cache -= flowi_chain_cache(c, k);
+        err = b->backward(b, theta, grad, g, g, dlogdet, xk, n, cache);
+        if (err < 0) return err;
+    }
+    if (dx) flowi_copy(dx, g, n * c->d);
+    return FLOW_OK;
+}
+
+/* Both directions at once: log p(x) = log N(z) + log|det dz/dx|, where z is the noise of x. */
+FLOW_API int flow_chain_logprob(flow_chain *c, flow_real *logp, const flow_real *x, int n) {
+    int i, j, err;
+    for (i = 0; i < n; i += c->batch) {
+        const int m = flowi_min(c->batch, n - i);
+        flow_real *z = c->dx, *logdet = c->logdet;
+        for (j = 0; j < m; j++) logdet[j] = 0;
+        if (c->direction == FLOW_TO_NOISE)
+            err = flow_chain_forward(c, z, logdet, x + i * c->d, m);
+        else
+            err = flow_chain_inverse(c, z, logdet, x + i * c->d, m);
+        if (err < 0) return err;
+        flow_normal_logprob(logp + i, z, m, c->d);
+        for (j = 0; j < m; j++) logp[i + j] += logdet[j];
+    }
+    return FLOW_OK;
+}
+
+FLOW_API int flow_chain_sample(flow_chain *c, flow_rng *rng, flow_real *x, int n) {
+    int i, err;
+    for (i = 0; i < n; i += c->batch) {
+        const int m = flowi_min(c->batch, n - i);
+        flow_real *z = c->dx;
+        flow_normal_sample(rng, z, m, c->d);
+        if (c->direction == FLOW_TO_NOISE)
+            err = flow_chain_inverse(c, x + i * c->d, c->logdet, z, m);
+        else
+            err = flow_chain_forward(c, x + i * c->d, c->logdet, z, m);
+        if (err < 0) return err;
+    }
+    return FLOW_OK;
+}
+
+/* L = -(1/n) sum [log N(z_i) + logdet_i]:  dL/dz = z/n,  dL/dlogdet = -1/n */
+FLOW_API int flow_chain_nll(flow_chain *c, flow_real *loss, const flow_real *x, int n) {
+    flow_real *z = c->dx, *logdet = c->logdet, *dlogdet = c->logdet + c->batch;
+    flow_real *logp = c->logdet + 2 * c->batch, sum = 0;
+    int i, err;
+    FLOW_ASSERT(c->direction == FLOW_TO_NOISE && n <= c->batch);
+    if (n < 1) return FLOW_E_EMPTY;
+    for (i = 0; i < n; i++) logdet[i] = 0;
+    err = flow_chain_forward(c, z, logdet, x, n);
+    if (err < 0) return err;
+    flow_normal_logprob(logp, z, n, c->d);
+    for (i = 0; i < n; i++) {
+        sum -= logp[i] + logdet[i];
+        dlogdet[i] = -1 / (flow_real)n;
+    }
+    *loss = sum / (flow_real)n;
+    if (!flowi_finite(*loss)) return FLOW_E_FINITE;
+    for (i = 0; i < n * c->d; i++) z[i] /= (flow_real)n;
+    return flow_chain_backward(c, NULL, z, dlogdet, n);
+}
+
+/* L = (1/n) sum [log N(z_i) - logdet_i + U(y_i)]:  dL/dy = U'/n,  dL/dlogdet = -1/n */
+FLOW_API int flow_chain_reverse_kl(flow_chain *c, flow_real *loss, flow_energy_fn energy, void *ctx,
+                                   flow_rng *rng, int n) {
+    flow_real *y = c->dx, *du = c->dx + flowi_size(c->batch, c->d, 1), *logdet = c->logdet;
+    flow_real *dlogdet = c->logdet + c->batch, *logp = c->logdet + 2 * c->batch;
+    flow_real *u = c->logdet + 3 * c->batch, sum = 0;
+    int i, err;
+    FLOW_ASSERT(c->direction == FLOW_FROM_NOISE && n <= c->batch && energy);
+    if (n < 1) return FLOW_E_EMPTY;
+    for (i = 0; i < n; i++) logdet[i] = 0;
+    flow_normal_sample(rng, y, n, c->d);
+    flow_normal_logprob(logp, y, n, c->d);
+    err = flow_chain_forward(c, y, logdet, y, n);
+    if (err < 0) return err;
+    err = energy(ctx, u, du, y, n);
+    if (err < 0) return err;
+    for (i = 0; i < n; i++) {
+        sum += logp[i] - logdet[i] + u[i];
+        dlogdet[i] = -1 / (flow_real)n;
+    }
+    *loss = sum / (flow_real)n;
+    if (!flowi_finite(*loss)) return FLOW_E_FINITE;
+    for (i = 0; i < n * c->d; i++) du[i] /= (flow_real)n;
+    return flow_chain_backward(c, NULL, du, dlogdet, n);
+}
+
+/* ------------------------------------------------------------------------------- 7 network */
+
+/* A block of fixed length, so that the loops below have no remainder and vectorise. */
+#define FLOWI_BLOCK 32
+typedef struct {
+    flow_real z[FLOWI_BLOCK], a[FLOWI_BLOCK], da[FLOWI_BLOCK], dda[FLOWI_BLOCK];
+} flowi_block;
+
+/* a = tanh z,  a' = 1 - a^2,  a'' = -2 a a' */
+static void flowi_block_tanh(flowi_block *b) {
+    int j;
+    for (j = 0; j < FLOWI_BLOCK; j++) {
+        const flow_real t = flowi_tanh(b->z[j]), d = 1 - t * t;
+        b->a[j] = t;
+        b->da[j] = d;
+        b->dda[j] = -2 * t * d;
+    }
+}
+
+/* a = z s,  a' = s (1 + z (1 - s)),  a'' = s (1 - s) (2 + z (1 - 2 s)),  s = sigmoid z */
+static void flowi_block_silu(flowi_block *b) {
+    int j;
+    for (j = 0; j < FLOWI_BLOCK; j++) {
+        const flow_real z = b->z[j], s = flowi_sigmoid(z);
+        b->a[j] = z * s;
+        b->da[j] = s * (1 + z * (1 - s));
+        b->dda[j] = s * (1 - s) * (2 + z * (1 - 2 * s));
+    }
+}
+
+/* a = l z for z > 0, l m (e^z - 1) else;  a' = l or l m e^z;  a'' = 0 or l m e^z */
+static void flowi_block_selu(flowi_block *b) {
+    const flow_real l = FLOWI_R(1.0507009873554804934), lm = FLOWI_R(1.7580993408473768599);
+    int j;
+    for (j = 0; j < FLOWI_BLOCK; j++) {
+        const flow_real z = b->z[j], e = flowi_expm1(z > 0 ? 0 : z);
+        b->a[j] = z > 0 ? l * z : lm * e;
+        b->da[j] = z > 0 ? l : lm * (e + 1);
+        b->dda[j] = z > 0 ? 0 : lm * (e + 1);
+    }
+}
+
+/* a = log(1 + e^z),  a' = s,  a'' = s (1 - s),  s = sigmoid z */
+static void flowi_block_softplus(flowi_block *b) {
+    int j;
+    for (j = 0; j < FLOWI_BLOCK; j++) b->a[j] = flowi_softplus(b->z[j]);
+    for (j = 0; j < FLOWI_BLOCK; j++) {
+        const flow_real s = flowi_sigmoid(b->z[j]);
+        b->da[j] = s;
+        b->dda[j] = s * (1 - s);
+    }
+}
+
+/* a = max(z, 0); the derivative at 0 is taken as 0. A NaN stays one. */
+static void flowi_block_relu(flowi_block *b) {
+    int j;
+    for (j = 0; j < FLOWI_BLOCK; j++) {
+        const flow_real z = b->z[j];
+        b->a[j] = z < 0 ? 0 : z;
+        b->da[j] = z > 0 ? 1 : 0;
+        b->dda[j] = 0;
+    }
+}
+
+FLOW_API void flow_activation(int act, flow_real *a, flow_real *da, flow_real *dda,
+                              const flow_real *z, int n) {
+    flowi_block b;
+    int i, j;
+    FLOW_ASSERT(act >= 0 && act < FLOW_ACT_COUNT);
+    for (i = 0; i < n; i += FLOWI_BLOCK) {
+        const int m = flowi_min(FLOWI_BLOCK, n - i);
+        for (j = 0; j < FLOWI_BLOCK; j++) b.z[j] = j < m ? z[i + j] : 0;
+        switch (act) {
+        case FLOW_TANH: flowi_block_tanh(&b); break;
+        case FLOW_SILU: flowi_block_silu(&b); break;
+        case FLOW_SELU: flowi_block_selu(&b); break;
+        case FLOW_SOFTPLUS: flowi_block_softplus(&b); break;
+        default: flowi_block_relu(&b);
+        }
+        if (a) flowi_copy(a + i, b.a, m);
+        if (da) flowi_copy(da + i, b.da, m);
+        if (dda) flowi_copy(dda + i, b.dda, m);
+    }
+}
+
+/* Layer l = 0 ... depth: its shape, and where its weights begin in theta. */
+typedef struct {
+    int in, out, weight, bias;
+} flowi_layer;
+
+static flowi_layer flowi_mlp_layer(const flow_mlp *m, int l) {
+    flowi_layer s;
+    s.in = l == 0 ? m->in : m->width;
+    s.out = l == m->depth ? m->out : m->width;
+    s.weight = l == 0 ? 0 : (m->in + 1) * m->width + (l - 1) * (m->width + 1) * m->width;
+    s.bias = s.weight + s.in * s.out;
+    return s;
+}
+
+FLOW_API int flow_mlp_params(const flow_mlp *m) {
+    const flowi_layer last = flowi_mlp_layer(m, m->depth);
+    return last.bias + last.out;
+}
+
+/* The parts of the cache: [depth*n*width] each, and two scratch rows [n*width]. */
+typedef struct {
+    flow_real *z, *a, *da, *dda, *zt, *at, *zbar, *u, *v;
+    int layer; /* n*width */
+} flowi_mlp_parts;
+
+FLOW_API int flow_mlp_cache(const flow_mlp *m, int n) {
+    return (7 * m->depth + 2) * n * m->width;
+}
+
+static flowi_mlp_parts flowi_mlp_split(const flow_mlp *m, flow_real *cache, int n) {
+    flowi_mlp_parts p;
+    const size_t part = flowi_size(m->depth, n, m->width);
+    p.layer = n * m->width;
+    p.z = flowi_carve(&cache, part);
+    p.a = flowi_carve(&cache, part);
+    p.da = flowi_carve(&cache, part);
+    p.dda = flowi_carve(&cache, part);
+    p.zt = flowi_carve(&cache, part);
+    p.at = flowi_carve(&cache, part);
+    p.zbar = flowi_carve(&cache, part);
+    p.u = flowi_carve(&cache, (size_t)p.layer);
+    p.v = cache;
+    return p;
+}
+
+FLOW_API void flow_mlp_init(const flow_mlp *m, flow_real *theta, flow_rng *rng) {
+    int i, l;
+    FLOW_ASSERT(m->in > 0 && m->out > 0 && m->depth >= 0 && (m->depth == 0 || m->width > 0));
+    for (l = 0; l <= m->depth; l++) {
+        const flowi_layer s = flowi_mlp_layer(m, l);
+        const flow_real bound = 1 / flowi_sqrt((flow_real)s.in);
+        for (i = 0; i < (s.in + 1) * s.out; i++)
+            theta[s.weight + i] = bound * (2 * flow_rng_uniform(rng) - 1);
+    }
+}
+
+FLOW_API void flow_mlp_forward(const flow_mlp *m, const flow_real *theta, flow_real *y,
+                               const flow_real *x, int n, flow_real *cache) {
+    const flowi_mlp_parts p = flowi_mlp_split(m, cache, n);
+    int i, l;
+    for (l = 0; l <= m->depth; l++) {
+        const flowi_layer s = flowi_mlp_layer(m, l);
+        const flow_real *in = l == 0 ? x : p.a + (l - 1) * p.layer;
+        flow_real *z = l == m->depth ? y : p.z + l * p.layer;
+        for (i = 0; i < n; i++) flowi_copy(z + i * s.out, theta + s.bias, s.out);
+        flow_matmul(z, in, 0, theta + s.weight, 1, n, s.out, s.in, 1);
+        if (l < m->depth)
+            flow_activation(m->act, p.a + l * p.layer, p.da + l * p.layer, NULL, z, p.layer);
+    }
+}
+
+/* dW_l += dz_l' a_(l-1),  db_l += sum of dz_l over samples */
+static void flowi_mlp_gradient(const flowi_layer *s, flow_real *dtheta, const flow_real *dz,
+                               const flow_real *in, int n, int with_bias) {
+    int i, j;
+    if (!dtheta) return;
+    flow_matmul(dtheta + s->weight, dz, 1, in, 0, s->out, s->in, n, 1);
+    for (i = 0; i < n && with_bias; i++)
+        for (j = 0; j < s->out; j++) dtheta[s->bias + j] += dz[i * s->out + j];
+}
+
+/* The reverse pass: da_(l-1) = dz_l W_l,  dz_l = phi'(z_l) da_l + zbar_l. zbar, which may be NULL,
+ * is what reaches z_l from elsewhere: from the tangents, through phi''. */
+static void flowi_mlp_reverse(const flow_mlp *m, const flow_real *theta, flow_real *dtheta,
+                              flow_real *dx, const flow_real *dy, const flow_real *x, int n,
+                              const flowi_mlp_parts *p, const flow_real *zbar) {
+    const flow_real *dz = dy;
+    int i, l;
+    for (l = m->depth; l >= 0; l--) {
+        const flowi_layer s = flowi_mlp_layer(m, l);
+        flow_real *da = dz == p->u ? p->v : p->u;
+        const flow_real *phi = p->da + (l - 1) * p->layer;
+        flowi_mlp_gradient(&s, dtheta, dz, l == 0 ? x : p->a + (l - 1) * p->layer, n, 1);
+        if (l == 0 && dx) flow_matmul(dx, dz, 0, theta + s.weight, 0, n, s.in, s.out, 0);
+        if (l == 0) break;
+        flow_matmul(da, dz, 0, theta + s.weight, 0, n, s.in, s.out, 0);
+        for (i = 0; i < p->layer; i++) da[i] *= phi[i];
+        for (i = 0; i < p->layer && zbar; i++) da[i] += zbar[(l - 1) * p->layer + i];
+        dz = da;
+    }
+}
+
+FLOW_API void flow_mlp_backward(const flow_mlp *m, const flow_real *theta, flow_real *dtheta,
+                                flow_real *dx, const flow_real *dy, const flow_real *x, int n,
+                                flow_real *cache) {
+    const flowi_mlp_parts p = flowi_mlp_split(m, cache, n);
+    flowi_mlp_reverse(m, theta, dtheta, dx, dy, x, n, &p, NULL);
+}
+
+/* z'_l = W_l a'_(l-1),  a'_l = phi'(z_l) z'_l for one tangent; jy may be NULL. */
+static void flowi_mlp_push(const flow_mlp *m, const flow_real *theta, flow_real *jy,
+                           const flow_real *s, int n, const flowi_mlp_parts *p) {
+    int i, l;
+    for (l = 0; l <= m->depth; l++) {
+        const flowi_layer shape = flowi_mlp_layer(m, l);
+        const flow_real *in = l == 0 ? s : p->at + (l - 1) * p->layer;
+        flow_real *zt = l == m->depth ? jy : p->zt + l * p->layer;
+        if (!zt) break;
+        flow_matmul(zt, in, 0, theta + shape.weight, 1, n, shape.out, shape.in, 0);
+        if (l == m->depth) break;
+        for (i = 0; i < p->layer; i++)
+            p->at[l * p->layer + i] = p->da[l * p->layer + i] * zt[i];
+    }
+}
+
+FLOW_API void flow_mlp_tangent(const flow_mlp *m, const flow_real *theta, flow_real *jy,
+                               const flow_real *s, int n, int k, flow_real *cache) {
+    const flowi_mlp_parts p = flowi_mlp_split(m, cache, n);
+    int j;
+    for (j = 0; j < k; j++)
+        flowi_mlp_push(m, theta, jy + j * n * m->out, s + j * n * m->in, n, &p);
+}
+
+/* Back along one tangent: dz'_l = phi'(z_l) da'_l,  zbar_l += phi''(z_l) z'_l da'_l. */
+static void flowi_mlp_pull(const flow_mlp *m, const flow_real *theta, flow_real *dtheta,
+                           const flow_real *djy, const flow_real *s, int n,
+                           const flowi_mlp_parts *p) {
+    const flow_real *dzt = djy;
+    int i, l;
+    for (l = m->depth; l >= 0; l--) {
+        const flowi_layer shape = flowi_mlp_layer(m, l);
+        const int below = (l - 1) * p->layer;
+        flow_real *dat = dzt == p->u ? p->v : p->u;
+        flowi_mlp_gradient(&shape, dtheta, dzt, l == 0 ? s : p->at + below, n, 0);
+        if (l == 0) break;
+        flow_matmul(dat, dzt, 0, theta + shape.weight, 0, n, shape.in, shape.out, 0);
+        for (i = 0; i < p->layer; i++) {
+            p->zbar[below + i] += p->dda[below + i] * p->zt[below + i] * dat[i];
+            dat[i] *= p->da[below + i];
+        }
+        dzt = dat;
+    }
+}
+
+FLOW_API void flow_mlp_tangent_backward(const flow_mlp *m, const flow_real *theta,
+                                        flow_real *dtheta, flow_real *dx, const flow_real *dy,
+                                        const flow_real *djy, const flow_real *x,
+                                        const flow_real *s, int n, int k, flow_real *cache) {
+    const flowi_mlp_parts p = flowi_mlp_split(m, cache, n);
+    int i, j;
+    flow_activation(m->act, NULL, NULL, p.dda, p.z, m->depth * p.layer);
+    for (i = 0; i < m->depth * p.layer; i++) p.zbar[i] = 0;
+    for (j = 0; j < k; j++) {
+        flowi_mlp_push(m, theta, NULL, s + j * n * m->in, n, &p);
+        flowi_mlp_pull(m, theta, dtheta, djy + j * n * m->out, s + j * n * m->in, n, &p);
+    }
+    flowi_mlp_reverse(m, theta, dtheta, dx, dy, x, n, &p, p.zbar);
+}
+
+FLOW_API int flow_net_init(flow_net *net, int d, int cond, int width, int depth, int act,
+                           int batch, flow_rng *rng) {
+    const int in = d + 1 + cond;
+    flow_real *block;
+    size_t rows;
+    FLOW_ASSERT(net && d > 0 && cond >= 0 && batch > 0);
+    memset(net, 0, sizeof *net);
+    net->d = d;
+    net->cond = cond;
+    net->batch = batch;
+    net->mlp.in = in;
+    net->mlp.width = width;
+    net->mlp.depth = depth;
+    net->mlp.out = d;
+    net->mlp.act = act;
+    net->params = flow_mlp_params(&net->mlp);
+    rows = flowi_size(batch, in, 1);
+    block = flowi_new(2 * (size_t)net->params + 3 * rows + flowi_size(batch, d, 1) +
+                      (size_t)flow_mlp_cache(&net->mlp, batch));
+    if (!block) return FLOW_E_MEMORY;
+    net->memory = block;
+    net->theta = flowi_carve(&block, (size_t)net->params);
+    net->grad = flowi_carve(&block, (size_t)net->params);
+    net->in = flowi_carve(&block, rows);
+    net->din = flowi_carve(&block, rows);
+    net->s = flowi_carve(&block, rows);
+    net->v = flowi_carve(&block, flowi_size(batch, d, 1));
+    net->cache = block;
+    flow_mlp_init(&net->mlp, net->theta, rng);
+    return FLOW_OK;
+}
+
+FLOW_API void flow_net_free(flow_net *net) {
+    flow_release(net->memory);
+    memset(net, 0, sizeof *net);
+}
+
+FLOW_API void flow_net_forward(flow_net *net, flow_real *v, const flow_real *x, const flow_real *t,
+                               const flow_real *c, int n) {
+    const int d = net->d, cond = net->cond, in = net->mlp.in;
+    int i;
+    FLOW_ASSERT(net->theta && n >= 0 && n <= net->batch && (c || cond == 0));
+    for (i = 0; i < n; i++) {
+        flowi_copy(net->in + i * in, x + i * d, d);
+        net->in[i * in + d] = t[i];
+        if (cond > 0) flowi_copy(net->in + i * in + d + 1, c + i * cond, cond);
+    }
+    flow_mlp_forward(&net->mlp, net->theta, v, net->in, n, net->cache);
+}
+
+FLOW_API void flow_net_backward(flow_net *net, flow_real *dx, const flow_real *dv, int n) {
+    const int d = net->d, in = net->mlp.in;
+    int i;
+    FLOW_ASSERT(net->theta && n >= 0 && n <= net->batch);
+    flow_mlp_backward(&net->mlp, net->theta, net->grad, dx ? net->din : NULL, dv, net->in, n,
+                      net->cache);
+    for (i = 0; i < n && dx; i++) flowi_copy(dx + i * d, net->din + i * in, d);
+}
+
+/* A tangent of x alone: time and condition stand still. */
+FLOW_API void flow_net_tangent(flow_net *net, flow_real *jv, const flow_real *s, int n, int k) {
+    const int d = net->d, in = net->mlp.in;
+    int i, j;
+    FLOW_ASSERT(net->theta && n >= 0 && n <= net->batch);
+    for (i = 0; i < n * in; i++) net->s[i] = 0;
+    for (j = 0; j < k; j++) {
+        for (i = 0; i < n; i++) flowi_copy(net->s + i * in, s + (j * n + i) * d, d);
+        flow_mlp_tangent(&net->mlp, net->theta, jv + j * n * d, net->s, n, 1, net->cache);
+    }
+}
+
+/* ---------------------------------------------------------------------------- 8 optimisers */
+
+FLOW_API int flow_opt_init(flow_opt *o, int kind, flow_real rate, int count) {
+    FLOW_ASSERT(o && kind >= FLOW_SGD && kind <= FLOW_ADAM && count >= 0);
+    memset(o, 0, sizeof *o);
+    o->kind = kind;
+    o->count = count;
+    o->rate = rate;
+    o->beta1 = FLOWI_R(0.9);
+    o->beta2 = FLOWI_R(0.999);
+    o->epsilon = FLOWI_R(1e-8);
+    if (kind == FLOW_SGD) return FLOW_OK;
+    o->memory = o->m = flowi_new(2 * (size_t)count);
+    if (!o->m) return FLOW_E_MEMORY;
+    if (kind == FLOW_ADAM) o->v = o->m + count;
+    return FLOW_OK;
+}
+
+FLOW_API void flow_opt_free(flow_opt *o) {
+    flow_release(o->memory);
+    memset(o, 0, sizeof *o);
+}
+
+/* b^step by repeated squaring, the same on every machine. */
+static flow_real flowi_power(flow_real b, long step) {
+    flow_real p = 1;
+    for (; step > 0; step /= 2, b *= b)
+        if (step % 2) p *= b;
+    return p;
+}
+
+static void flowi_adam(flow_opt *o, flow_real *theta, const flow_real *grad) {
+    const flow_real b1 = o->beta1, b2 = o->beta2;
+    const flow_real unbias1 = 1 / (1 - flowi_power(b1, o->step));
+    const flow_real unbias2 = 1 / (1 - flowi_power(b2, o->step));
+    int i;
+    for (i = 0; i < o->count; i++) {
+        o->m[i] = b1 * o->m[i] + (1 - b1) * grad[i];
+        o->v[i] = b2 * o->v[i] + (1 - b2) * grad[i] * grad[i];
+        theta[i] -= o->rate * (o->m[i] * unbias1) /
+                    (flowi_sqrt(o->v[i] * unbias2) + o->epsilon);
+    }
+}
+
+FLOW_API int flow_opt_step(flow_opt *o, flow_real *theta, flow_real *grad) {
+    int i;
+    if (!flowi_all_finite(grad, o->count)) return FLOW_E_FINITE;
+    o->step++;
+    for (i = 0; i < o->count && o->decay > 0; i++) theta[i] -= o->rate * o->decay * theta[i];
+    if (o->kind == FLOW_ADAM) {
+        flowi_adam(o, theta, grad);
+    } else if (o->kind == FLOW_MOMENTUM) {
+        for (i = 0; i < o->count; i++) {
+            o->m[i] = o->beta1 * o->m[i] + grad[i];
+            theta[i] -= o->rate * o->m[i];
+        }
+    } else {
+        for (i = 0; i < o->count; i++) theta[i] -= o->rate * grad[i];
+    }
+    for (i = 0; i < o->count; i++) grad[i] = 0;
+    return FLOW_OK;
+}
+
+FLOW_API flow_real flow_schedule_cosine(long step, long total) {
+    if (step >= total) return 0;
+    if (step <= 0) return 1;
+    return (1 + flowi_cos(FLOWI_PI * (flow_real)step / (flow_real)total)) / 2;
+}
+
+FLOW_API flow_real flow_schedule_warmup(long step, long warmup) {
+    return step + 1 >= warmup ? 1 : (flow_real)(step + 1) / (flow_real)warmup;
+}
+
+FLOW_API flow_real flow_clip_norm(flow_real *grad, flow_real limit, int count) {
+    const flow_real norm = flowi_sqrt(flowi_dot(grad, grad, count));
+    int i;
+    FLOW_ASSERT(limit > 0);
+    for (i = 0; i < count && norm > limit; i++) grad[i] *= limit / norm;
+    return norm;
+}
+
+FLOW_API void flow_ema_update(flow_real *average, const flow_real *theta, flow_real decay,
+                              int count) {
+    int i;
+    for (i = 0; i < count; i++) average[i] += (1 - decay) * (theta[i] - average[i]);
+}
+
+/* --------------------------------------------------------------------------- 9 ODE solvers */
+
+#define FLOWI_Q(p, q) ((flow_real)(p) / (flow_real)(q))
+
+static const flow_tableau flowi_tableaux[FLOW_ODE_COUNT] = {
+    {"euler", 1, 1, {{0}}, {1}, {0}},
+    {"midpoint", 2, 2, {{0}, {FLOWI_Q(1, 2)}}, {0, 1}, {0, FLOWI_Q(1, 2)}},
+    {"heun", 2, 2, {{0}, {1}}, {FLOWI_Q(1, 2), FLOWI_Q(1, 2)}, {0, 1}},
+    {"rk4", 4, 4,
+     {{0}, {FLOWI_Q(1, 2)}, {0, FLOWI_Q(1, 2)}, {0, 0, 1}},
+     {FLOWI_Q(1, 6), FLOWI_Q(1, 3), FLOWI_Q(1, 3), FLOWI_Q(1, 6)},
+     {0, FLOWI_Q(1, 2), FLOWI_Q(1, 2), 1}},
+    {"dopri5", 5, 6,
+     {{0},
+      {FLOWI_Q(1, 5)},
+      {FLOWI_Q(3, 40), FLOWI_Q(9, 40)},
+      {FLOWI_Q(44, 45), FLOWI_Q(-56, 15), FLOWI_Q(32, 9)},
+      {FLOWI_Q(19372, 6561), FLOWI_Q(-25360, 2187), FLOWI_Q(64448, 6561), FLOWI_Q(-212, 729)},
+      {FLOWI_Q(9017, 3168), FLOWI_Q(-355, 33), FLOWI_Q(46732, 5247), FLOWI_Q(49, 176),
+       FLOWI_Q(-5103, 18656)}},
+     {FLOWI_Q(35, 384), 0, FLOWI_Q(500, 1113), FLOWI_Q(125, 192), FLOWI_Q(-2187, 6784),
+      FLOWI_Q(11, 84)},
+     {0, FLOWI_Q(1, 5), FLOWI_Q(3, 10), FLOWI_Q(4, 5), FLOWI_Q(8, 9), 1}},
+};
+
+FLOW_API const flow_tableau *flow_ode_tableau(int method) {
+    FLOW_ASSERT(method >= 0 && method < FLOW_ODE_COUNT);
+    return &flowi_tableaux[method];
+}
+
+FLOW_API int flow_ode_init(flow_ode *s, int method, int capacity) {
+    FLOW_ASSERT(s && capacity > 0);
+    memset(s, 0, sizeof *s);
+    s->tableau = flow_ode_tableau(method);
+    s->capacity = capacity;
+    s->k = flowi_new(flowi_size(s->tableau->stages + 1, capacity, 1));
+    if (!s->k) return FLOW_E_MEMORY;
+    s->x = s->k + flowi_size(s->tableau->stages, capacity, 1);
+    return FLOW_OK;
+}
+
+FLOW_API void flow_ode_free(flow_ode *s) {
+    flow_release(s->k);
+    memset(s, 0, sizeof *s);
+}
+
+/* s->x = x + h sum_(j < count) w_j k_j: a stage's point, or with w = b the end of the step. */
+static void flowi_ode_combine(flow_ode *s, const flow_real *x, const flow_real *w, int count,
+                              flow_real h, int n) {
+    int i, j;
+    flowi_copy(s->x, x, n);
+    for (j = 0; j < count; j++) {
+        const flow_real *k = s->k + (size_t)j * (size_t)n, hw = h * w[j];
+        if (w[j] < 0 || w[j] > 0)
+            for (i = 0; i < n; i++) s->x[i] += hw * k[i];
+    }
+}
+
+FLOW_API int flow_ode_step(flow_ode *s, flow_ode_fn f, void *ctx, flow_real *x, flow_real t,
+                           flow_real h, int n) {
+    const flow_tableau *b = s->tableau;
+    int i, err;
+    FLOW_ASSERT(s->k && f && n >= 0 && n <= s->capacity);
+    for (i = 0; i < b->stages; i++) {
+        flowi_ode_combine(s, x, b->a[i], i, h, n);
+        err = f(ctx, s->k + (size_t)i * (size_t)n, s->x, t + b->c[i] * h);
+        s->evals++;
+        if (err < 0) return err;
+    }
+    flowi_ode_combine(s, x, b->b, b->stages, h, n);
+    if (!flowi_all_finite(s->x, n)) return FLOW_E_FINITE;
+    flowi_copy(x, s->x, n);
+    return FLOW_OK;
+}
+
+FLOW_API int flow_ode_solve(flow_ode *s, flow_ode_fn f, void *ctx, flow_real *x, flow_real t0,
+                            flow_real t1, int steps, int n) {
+    const flow_real span = t1 - t0;
+    int k, err;
+    if (steps < 1) return FLOW_E_EMPTY;
+    if (!flowi_finite(span) || !flowi_all_finite(x, n)) return FLOW_E_FINITE;
+    for (k = 0; k < steps && (span < 0 || span > 0); k++) {
+        const flow_real t = t0 + span * (flow_real)k / (flow_real)steps;
+        err = flow_ode_step(s, f, ctx, x, t, span / (flow_real)steps, n);
+        if (err < 0) return err;
+    }
+    return FLOW_OK;
+}
+
+/* --------------------------------------------------------------------- 10 continuous flows */
+
+static int flowi_net_velocity(void *ctx, flow_real *v, const flow_real *x, const flow_real *t,
+                              int n) {
+    flow_net *net = (flow_net *)ctx;
+    int i;
+    for (i = 0; i < n; i += net->batch)
+        flow_net_forward(net, v + i * net->d, x + i * net->d, t + i, NULL,
+                         flowi_min(net->batch, n - i));
+    return FLOW_OK;
+}
+
+static int flowi_net_tangent(void *ctx, flow_real *v, flow_real *jv, const flow_real *x,
+                             const flow_real *t, const flow_real *s, int n, int k) {
+    flow_net *net = (flow_net *)ctx;
+    const int d = net->d;
+    int i, j;
+    for (i = 0; i < n; i += net->batch) {
+        const int m = flowi_min(net->batch, n - i);
+        flow_net_forward(net, v + i * d, x + i * d, t + i, NULL, m);
+        for (j = 0; j < k; j++)
+            flow_net_tangent(net, jv + (j * n + i) * d, s + (j * n + i) * d, m, 1);
+    }
+    return FLOW_OK;
+}
+
+FLOW_API flow_field flow_net_field(flow_net *net) {
+    flow_field f;
+    FLOW_ASSERT(net->cond == 0);
+    f.d = net->d;
+    f.ctx = net;
+    f.velocity = flowi_net_velocity;
+    f.tangent = flowi_net_tangent;
+    return f;
+}
+
+FLOW_API int flow_cnf_init(flow_cnf *c, flow_field field, int method, int steps, int batch) {
+    const size_t points = flowi_size(batch, field.d, 1);
+    flow_real *block;
+    int err;
+    FLOW_ASSERT(c && field.velocity && field.d > 0 && batch > 0);
+    memset(c, 0, sizeof *c);
+    c->field = field;
+    c->steps = steps;
+    c->batch = batch;
+    err = flow_ode_init(&c->ode, method, batch * (field.d + 1));
+    if (err < 0) return err;
+    block = flowi_new((2 * (size_t)field.d + 6) * points + 3 * (size_t)batch);
+    if (!block) {
+        flow_ode_free(&c->ode);
+        return FLOW_E_MEMORY;
+    }
+    c->memory = block;
+    c->state = flowi_carve(&block, points + (size_t)batch);
+    c->t = flowi_carve(&block, (size_t)batch);
+    c->basis = flowi_carve(&block, (size_t)field.d * points);
+    c->jv = flowi_carve(&block, (size_t)field.d * points);
+    c->v = flowi_carve(&block, points);
+    c->xh = flowi_carve(&block, 3 * points);
+    c->point = flowi_carve(&block, points);
+    c->gained = block;
+    return FLOW_OK;
+}
+
+FLOW_API void flow_cnf_free(flow_cnf *c) {
+    flow_ode_free(&c->ode);
+    flow_release(c->memory);
+    memset(c, 0, sizeof *c);
+}
+
+/* (dv/dx) s = [v(x + h s) - v(x - h s)]/(2h), with h about the cube root of eps. */
+static int flowi_cnf_differences(flow_cnf *c, flow_real *jv, const flow_real *x,
+                                 const flow_real *s, int n, int k) {
+    const int count = n * c->field.d;
+    flow_real *xh = c->xh, *v1 = xh + c->batch * c->field.d, *v0 = v1 + c->batch * c->field.d;
+    const flow_real h = sizeof(flow_real) == sizeof(double) ? FLOWI_R(6e-6) : FLOWI_R(5e-3);
+    int i, j, err;
+    for (j = 0; j < k; j++, s += count, jv += count) {
+        for (i = 0; i < count; i++) xh[i] = x[i] + h * s[i];
+        err = c->field.velocity(c->field.ctx, v1, xh, c->t, n);
+        if (err < 0) return err;
+        for (i = 0; i < count; i++) xh[i] = x[i] - h * s[i];
+        err = c->field.velocity(c->field.ctx, v0, xh, c->t, n);
+        if (err < 0) return err;
+        for (i = 0; i < count; i++) jv[i] = (v1[i] - v0[i]) / (2 * h);
+    }
+    return FLOW_OK;
+}
+
+/* The tangents e_j: basis[(j*n + i)*d + l] = 1 where l = j. */
+static void flowi_cnf_basis(flow_cnf *c, int n) {
+    const int d = c->field.d;
+    int i, j, l;
+    for (j = 0; j < d; j++)
+        for (i = 0; i < n; i++)
+            for (l = 0; l < d; l++) c->basis[(j * n + i) * d + l] = j == l ? 1 : 0;
+}
+
+/* v and div v = sum_j e_j'(dv/dx)e_j at x[n*d], times c->t[n], basis made for n. */
+static int flowi_cnf_divergence(flow_cnf *c, flow_real *v, flow_real *div, const flow_real *x,
+                                int n) {
+    const flow_field *f = &c->field;
+    const int d = f->d;
+    int i, j, err;
+    if (f->tangent) {
+        err = f->tangent(f->ctx, v, c->jv, x, c->t, c->basis, n, d);
+    } else {
+        err = f->velocity(f->ctx, v, x, c->t, n);
+        if (err == FLOW_OK) err = flowi_cnf_differences(c, c->jv, x, c->basis, n, d);
+    }
+    if (err < 0) return err;
+    for (i = 0; i < n; i++) {
+        div[i] = 0;
+        for (j = 0; j < d; j++) div[i] += c->jv[(j * n + i) * d + j];
+    }
+    return FLOW_OK;
+}
+
+FLOW_API int flow_cnf_divergence(flow_cnf *c, flow_real *v, flow_real *div, const flow_real *x,
+                                 const flow_real *t, int n) {
+    const int d = c->field.d;
+    int i, err;
+    for (i = 0; i < n; i += c->batch) {
+        const int m = flowi_min(c->batch, n - i);
+        flowi_copy(c->t, t + i, m);
+        flowi_cnf_basis(c, m);
+        err = flowi_cnf_divergence(c, v ? v + i * d : c->v, div + i, x + i * d, m);
+        if (err < 0) return err;
+    }
+    return FLOW_OK;
+}
+
+/* dx/dt = v(x, t) for n points, and behind them, when asked for, dl/dt = -div v(x, t). */
+static int flowi_cnf_rate(void *ctx, flow_real *dx, const flow_real *x, flow_real t) {
+    flow_cnf *c = (flow_cnf *)ctx;
+    flow_real *dl = dx + c->n * c->field.d;
+    int i, err;
+    for (i = 0; i < c->n; i++) c->t[i] = t;
+    if (!c->with_logp) return c->field.velocity(c->field.ctx, dx, x, c->t, c->n);
+    err = flowi_cnf_divergence(c, dx, dl, x, c->n);
+    for (i = 0; i < c->n; i++) dl[i] = -dl[i];
+    return err;
+}
+
+FLOW_API int flow_cnf_transport(flow_cnf *c, flow_real *x, flow_real *logp, flow_real t0,
+                                flow_real t1, int n) {
+    const int d = c->field.d;
+    int i, err;
+    FLOW_ASSERT(c->state && n >= 0);
+    if (c->steps < 1) return FLOW_E_EMPTY;
+    c->with_logp = logp != NULL;
+    for (i = 0; i < n; i += c->batch) {
+        const int m = flowi_min(c->batch, n - i);
+        c->n = m;
+        flowi_copy(c->state, x + i * d, m * d);
+        if (logp) flowi_copy(c->state + m * d, logp + i, m);
+        if (logp) flowi_cnf_basis(c, m);
+        err = flow_ode_solve(&c->ode, flowi_cnf_rate, c, c->state, t0, t1, c->steps,
+                             logp ? m * (d + 1) : m * d);
+        if (err < 0) return err;
+        flowi_copy(x + i * d, c->state, m * d);
+        if (logp) flowi_copy(logp + i, c->state + m * d, m);
+    }
+    return FLOW_OK;
+}
+
+FLOW_API int flow_cnf_sample(flow_cnf *c, flow_rng *rng, flow_real *x, int n) {
+    flow_normal_sample(rng, x, n, c->field.d);
+    return flow_cnf_transport(c, x, NULL, 0, 1, n);
+}
+
+/* Running back from 1 to 0 gathers + integral of div v along the way to z, so that
+ * log p_1(x) = log N(z) - that integral: the same number with the other sign. */
+FLOW_API int flow_cnf_logprob(flow_cnf *c, flow_real *logp, const flow_real *x, int n) {
+    const int d = c->field.d;
+    int i, j, err;
+    for (i = 0; i < n; i += c->batch) {
+        const int m = flowi_min(c->batch, n - i);
+        flow_real *z = c->point, *gained = c->gained;
+        flowi_copy(z, x + i * d, m * d);
+        for (j = 0; j < m; j++) gained[j] = 0;
+        err = flow_cnf_transport(c, z, gained, 1, 0, m);
+        if (err < 0) return err;
+        flow_normal_logprob(logp + i, z, m, d);
+        for (j = 0; j < m; j++) logp[i + j] -= gained[j];
+    }
+    return FLOW_OK;
+}
+
+/* ------------------------------------------------------------------------ 11 flow matching */
+
+FLOW_API flow_path flow_path_at(int path, flow_real t) {
+    flow_path p;
+    FLOW_ASSERT(path >= 0 && path < FLOW_PATH_COUNT);
+    (void)path;
+    p.alpha = t;
+    p.sigma = 1 - t;
+    p.dalpha = 1;
+    p.dsigma = -1;
+    return p;
+}
+
+FLOW_API void flow_path_sample(int path, flow_real *xt, flow_real *ut, const flow_real *x0,
+                               const flow_real *x1, const flow_real *t, int n, int d) {
+    int i, j;
+    for (i = 0; i < n; i++) {
+        const flow_path p = flow_path_at(path, t[i]);
+        for (j = i * d; j < (i + 1) * d; j++) {
+            const flow_real noise = x0[j], data = x1[j];
+            xt[j] = p.alpha * data + p.sigma * noise;
+            ut[j] = p.dalpha * data + p.dsigma * noise;
+        }
+    }
+}
+
+/* dL/dv = 2 (v - u)/n */
+FLOW_API int flow_cfm_loss(flow_net *net, flow_real *loss, const flow_real *x, const flow_real *t,
+                           const flow_real *c, const flow_real *u, int n) {
+    flow_real *v = net->v, sum = 0;
+    int i;
+    if (n < 1) return FLOW_E_EMPTY;
+    flow_net_forward(net, v, x, t, c, n);
+    for (i = 0; i < n * net->d; i++) {
+        const flow_real miss = v[i] - u[i];
+        sum += miss * miss;
+        v[i] = 2 * miss / (flow_real)n;
+    }
+    *loss = sum / (flow_real)n;
+    if (!flowi_finite(*loss)) return FLOW_E_FINITE;
+    flow_net_backward(net, NULL, v, n);
+    return FLOW_OK;
+}
+
+FLOW_API int flow_mixture_at(flow_mixture *pt, const flow_mixture *m, int path, flow_real t) {
+    const flow_path p = flow_path_at(path, t);
+    const int d = m->d;
+    int i, k, err;
+    err = flow_mixture_init(pt, m->weight, m->mean, m->cov, m->k, d);
+    if (err < 0) return err;
+    for (i = 0; i < m->k * d; i++) pt->mean[i] *= p.alpha;
+    for (i = 0; i < m->k * d * d; i++) {
+        pt->cov[i] *= p.alpha * p.alpha;
+        if (i % (d * d) % (d + 1) == 0) pt->cov[i] += p.sigma * p.sigma;
+    }
+    for (k = 0; k < m->k && err == FLOW_OK; k++) err = flowi_mixture_factor(pt, k);
+    if (err < 0) flow_mixture_free(pt);
+    return err;
+}
+
+/* work of a mixture's field: post [K], L_k [K*d*d] of S_k, velocities v_k [K*d],
+ * y_k = S_k^-1 (x - alpha m_k) [K*d], scratch [2*d]. */
+typedef struct {
+    flow_real *post, *chol, *v, *y, *mean_y, *q;
+} flowi_mixture_work;
+
+static flowi_mixture_work flowi_mixture_split(const flow_marginal *g) {
+    const flow_mixture *m = g->mixture;
+    flow_real *block = g->work;
+    flowi_mixture_work w;
+    w.post = flowi_carve(&block, (size_t)m->k);
+    w.chol = flowi_carve(&block, flowi_size(m->k, m->d, m->d));
+    w.v = flowi_carve(&block, flowi_size(m->k, m->d, 1));
+    w.y = flowi_carve(&block, flowi_size(m->k, m->d, 1));
+    w.mean_y = flowi_carve(&block, (size_t)m->d);
+    w.q = block;
+    return w;
+}
+
+/* L_k L_k' = S_k = sigma^2 I + alpha^2 C_k */
+static int flowi_mixture_spread(const flow_mixture *m, flow_real *chol, flow_path p) {
+    const int d = m->d;
+    int i, k, err;
+    for (i = 0; i < m->k * d * d; i++) {
+        chol[i] = p.alpha * p.alpha * m->cov[i];
+        if (i % (d * d) % (d + 1) == 0) chol[i] += p.sigma * p.sigma;
+    }
+    for (k = 0; k < m->k; k++) {
+        err = flow_cholesky(chol + k * d * d, d);
+        if (err < 0) return err;
+    }
+    return FLOW_OK;
+}
+
+/* out[d] = (alpha' alpha C_k + sigma' sigma I) y */
+static void flowi_mixture_gain(const flow_mixture *m, flow_real *out, const flow_real *y, int k,
+                               flow_path p) {
+    const int d = m->d;
+    int j;
+    for (j = 0; j < d; j++)
+        out[j] = p.dalpha * p.alpha * flowi_dot(m->cov + (k * d + j) * d, y, d) +
+                 p.dsigma * p.sigma * y[j];
+}
+
+/* Posterior, velocity v_k and y_k of every component at one point; w->chol is ready. */
+static void flowi_mixture_components(const flow_mixture *m, const flowi_mixture_work *w,
+                                     const flow_real *x, flow_path p) {
+    const int d = m->d;
+    int j, k;
+    for (k = 0; k < m->k; k++) {
+        const flow_real *l = w->chol + k * d * d;
+        flow_real *y = w->y + k * d, *v = w->v + k * d;
+        for (j = 0; j < d; j++) y[j] = x[j] - p.alpha * m->mean[k * d + j];
+        flow_lower_solve(l, y, d);
+        w->post[k] = flowi_log(m->weight[k]) - flowi_dot(y, y, d) / 2;
+        for (j = 0; j < d; j++) w->post[k] -= flowi_log(l[j * d + j]);
+        flow_lower_solve_transposed(l, y, d);
+        flowi_mixture_gain(m, v, y, k, p);
+        for (j = 0; j < d; j++) v[j] += p.dalpha * m->mean[k * d + j];
+    }
+    flowi_softmax(w->post, m->k);
+}
+
+/* J s = sum_k gamma_k [B_k s - v_k (y_k - y)'s], for grad log gamma_k = -(y_k - y), y = E y_k. */
+static void flowi_mixture_push(const flow_mixture *m, const flowi_mixture_work *w, flow_real *js,
+                               const flow_real *s, flow_path p) {
+    const int d = m->d;
+    int j, k;
+    for (j = 0; j < d; j++) js[j] = w->mean_y[j] = 0;
+    for (k = 0; k < m->k; k++)
+        for (j = 0; j < d; j++) w->mean_y[j] += w->post[k] * w->y[k * d + j];
+    for (k = 0; k < m->k; k++) {
+        const flow_real tilt = flowi_dot(w->y + k * d, s, d) - flowi_dot(w->mean_y, s, d);
+        flow_real *solved = w->q, *bs = w->q + d;
+        flowi_copy(solved, s, d);
+        flow_lower_solve(w->chol + k * d * d, solved, d);
+        flow_lower_solve_transposed(w->chol + k * d * d, solved, d);
+        flowi_mixture_gain(m, bs, solved, k, p);
+        for (j = 0; j < d; j++) js[j] += w->post[k] * (bs[j] - tilt * w->v[k * d + j]);
+    }
+}
+
+static int flowi_mixture_tangent(void *ctx, flow_real *v, flow_real *jv, const flow_real *x,
+                                 const flow_real *t, const flow_real *s, int n, int tangents) {
+    const flow_marginal *g = (const flow_marginal *)ctx;
+    const flow_mixture *m = g->mixture;
+    const flowi_mixture_work w = flowi_mixture_split(g);
+    const int d = m->d;
+    int i, j, k, err;
+    for (i = 0; i < n; i++) {
+        const flow_path p = flow_path_at(g->path, t[i]);
+        flow_real sum;
+        if (i == 0 || t[i] < t[i - 1] || t[i] > t[i - 1]) {
+            err = flowi_mixture_spread(m, w.chol, p);
+            if (err < 0) return err;
+        }
+        flowi_mixture_components(m, &w, x + i * d, p);
+        for (j = 0; j < tangents; j++)
+            flowi_mixture_push(m, &w, jv + (j * n + i) * d, s + (j * n + i) * d, p);
+        for (j = 0; j < d; j++) {
+            for (sum = 0, k = 0; k < m->k; k++) sum += w.post[k] * w.v[k * d + j];
+            v[i * d + j] = sum;
+        }
+    }
+    return FLOW_OK;
+}
+
+static int flowi_mixture_velocity(void *ctx, flow_real *v, const flow_real *x, const flow_real *t,
+                                  int n) {
+    return flowi_mixture_tangent(ctx, v, NULL, x, t, NULL, n, 0);
+}
+
+FLOW_API int flow_marginal_of_mixture(flow_marginal *g, const flow_mixture *m, int path) {
+    FLOW_ASSERT(g && m && m->k > 0);
+    memset(g, 0, sizeof *g);
+    g->path = path;
+    g->mixture = m;
+    g->d = m->d;
+    g->work = flowi_new(flowi_size(m->k, m->d, m->d + 2) + (size_t)(m->k + 3 * m->d));
+    return g->work ? FLOW_OK : FLOW_E_MEMORY;
+}
+
+FLOW_API int flow_marginal_of_data(flow_marginal *g, const flow_real *x1, int path, int count,
+                                   int d) {
+    FLOW_ASSERT(g && d > 0);
+    memset(g, 0, sizeof *g);
+    if (count < 1) return FLOW_E_EMPTY;
+    g->path = path;
+    g->data = x1;
+    g->count = count;
+    g->d = d;
+    g->work = flowi_new((size_t)count + 2 * (size_t)d);
+    return g->work ? FLOW_OK : FLOW_E_MEMORY;
+}
+
+FLOW_API void flow_marginal_free(flow_marginal *g) {
+    flow_release(g->work);
+    memset(g, 0, sizeof *g);
+}
+
+/* lambda = softmax(-|x - alpha x_i|^2/(2 sigma^2)) and the mean sum_i lambda_i x_i. */
+static void flowi_data_posterior(const flow_marginal *g, flow_real *lambda, flow_real *mean,
+                                 const flow_real *x, flow_path p) {
+    const int d = g->d;
+    int i, j;
+    for (i = 0; i < g->count; i++) {
+        flow_real square = 0;
+        for (j = 0; j < d; j++) {
+            const flow_real miss = x[j] - p.alpha * g->data[i * d + j];
+            square += miss * miss;
+        }
+        lambda[i] = -square / (2 * p.sigma * p.sigma);
+    }
+    flowi_softmax(lambda, g->count);
+    for (j = 0; j < d; j++) mean[j] = 0;
+    for (i = 0; i < g->count; i++)
+        for (j = 0; j < d; j++) mean[j] += lambda[i] * g->data[i * d + j];
+}
+
+/* v = c mean + e x with e = sigma'/sigma, c = alpha' - alpha e; the mean's derivative along s is
+ * the covariance under lambda: (alpha/sigma^2) sum_i lambda_i (x_i - mean) (x_i - mean)'s. */
+static void flowi_data_push(const flow_marginal *g, flow_real *js, const flow_real *s,
+                            const flow_real *lambda, const flow_real *mean, flow_path p) {
+    const flow_real e = p.dsigma / p.sigma, c = p.dalpha - p.alpha * e;
+    const flow_real scale = c * p.alpha / (p.sigma * p.sigma);
+    const int d = g->d;
+    int i, j;
+    for (j = 0; j < d; j++) js[j] = e * s[j];
+    for (i = 0; i < g->count; i++) {
+        flow_real along = 0;
+        for (j = 0; j < d; j++) along += (g->data[i * d + j] - mean[j]) * s[j];
+        for (j = 0; j < d; j++)
+            js[j] += scale * lambda[i] * along * (g->data[i * d + j] - mean[j]);
+    }
+}
+
+static int flowi_data_tangent(void *ctx, flow_real *v, flow_real *jv, const flow_real *x,
+                              const flow_real *t, const flow_real *s, int n, int tangents) {
+    const flow_marginal *g = (const flow_marginal *)ctx;
+    flow_real *lambda = g->work, *mean = lambda + g->count;
+    const int d = g->d;
+    int i, j;
+    for (i = 0; i < n; i++) {
+        const flow_path p = flow_path_at(g->path, t[i]);
+        if (!(p.sigma > FLOWI_EPS)) return FLOW_E_SINGULAR;
+        flowi_data_posterior(g, lambda, mean, x + i * d, p);
+        for (j = 0; j < tangents; j++)
+            flowi_data_push(g, jv + (j * n + i) * d, s + (j * n + i) * d, lambda, mean, p);
+        for (j = 0; j < d; j++)
+            v[i * d + j] = p.dalpha * mean[j] +
+                           p.dsigma / p.sigma * (x[i * d + j] - p.alpha * mean[j]);
+    }
+    return FLOW_OK;
+}
+
+static int flowi_data_velocity(void *ctx, flow_real *v, const flow_real *x, const flow_real *t,
+                               int n) {
+    return flowi_data_tangent(ctx, v, NULL, x, t, NULL, n, 0);
+}
+
+FLOW_API flow_field flow_marginal_field(flow_marginal *g) {
+    flow_field f;
+    f.d = g->d;
+    f.ctx = g;
+    f.velocity = g->mixture ? flowi_mixture_velocity : flowi_data_velocity;
+    f.tangent = g->mixture ? flowi_mixture_tangent : flowi_data_tangent;
+    return f;
+}
+
+/* ------------------------------------------------------------------- 12 metrics and checks */
+
+/* One row more is matched: from it, the cheapest chain of exchanges that ends in a free column is
+ * grown column by column (Dijkstra on cost - u - v >= 0). Arrays are numbered from 1, column 0 is
+ * where the search starts. */
+static void flowi_assign_row(const flow_real *cost, int n, int row, flow_real *u, flow_real *v,
+                             flow_real *least, int *owner, int *from, int *done) {
+    int j, j0 = 0;
+    owner[0] = row;
+    for (j = 0; j <= n; j++) {
+        least[j] = FLOWI_INFINITY;
+        done[j] = 0;
+    }
+    do {
+        const int i0 = owner[j0];
+        const flow_real *row_cost = cost + (size_t)(i0 - 1) * (size_t)n;
+        flow_real delta = FLOWI_INFINITY;
+        int j1 = 0;
+        done[j0] = 1;
+        for (j = 1; j <= n; j++) {
+            const flow_real rest = row_cost[j - 1] - u[i0] - v[j];
+            if (done[j]) continue;
+            if (rest < least[j]) {
+                least[j] = rest;
+                from[j] = j0;
+            }
+            if (least[j] < delta) {
+                delta = least[j];
+                j1 = j;
+            }
+        }
+        for (j = 0; j <= n; j++) {
+            if (done[j]) {
+                u[owner[j]] += delta;
+                v[j] -= delta;
+            } else {
+                least[j] -= delta;
+            }
+        }
+        j0 = j1;
+    } while (owner[j0] != 0);
+    do {
+        const int j1 = from[j0];
+        owner[j0] = owner[j1];
+        j0 = j1;
+    } while (j0 != 0);
+}
+
+FLOW_API int flow_assign(int *match, flow_real *total, const flow_real *cost, int n) {
+    const size_t m = (size_t)n + 1;
+    flow_real *u, sum = 0;
+    int *owner, i, j;
+    FLOW_ASSERT(match && total && cost);
+    if (n < 1) return FLOW_E_EMPTY;
+    for (i = 0; i < n; i++)
+        if (!flowi_all_finite(cost + (size_t)i * (size_t)n, n)) return FLOW_E_FINITE;
+    u = flowi_new(3 * m);
+    owner = (int *)FLOW_MALLOC(3 * m * sizeof(int));
+    if (!u || !owner) {
+        flow_release(u);
+        flow_release(owner);
+        return FLOW_E_MEMORY;
+    }
+    memset(owner, 0, 3 * m * sizeof(int));
+    for (i = 1; i <= n; i++)
+        flowi_assign_row(cost, n, i, u, u + m, u + 2 * m, owner, owner + m, owner + 2 * m);
+    for (j = 1; j <= n; j++) match[owner[j] - 1] = j - 1;
+    for (i = 0; i < n; i++) sum += cost[(size_t)i * (size_t)n + (size_t)match[i]];
+    *total = sum;
+    flow_release(u);
+    flow_release(owner);
+    return FLOW_OK;
+}
+
+static flow_real flowi_square_distance(const flow_real *x, const flow_real *y, int d) {
+    flow_real sum = 0;
+    int j;
+    for (j = 0; j < d; j++) sum += (x[j] - y[j]) * (x[j] - y[j]);
+    return sum;
+}
+
+FLOW_API int flow_w2(flow_real *w2, const flow_real *x, const flow_real *y, int n, int d) {
+    flow_real *cost, total = 0;
+    int *match, i, j, err;
+    FLOW_ASSERT(w2 && d > 0);
+    if (n < 1) return FLOW_E_EMPTY;
+    cost = flowi_new(flowi_size(n, n, 1));
+    match = (int *)FLOW_MALLOC((size_t)n * sizeof(int));
+    err = cost && match ? FLOW_OK : FLOW_E_MEMORY;
+    for (i = 0; i < n && err == FLOW_OK; i++)
+        for (j = 0; j < n; j++)
+            cost[(size_t)i * (size_t)n + (size_t)j] =
+                flowi_square_distance(x + i * d, y + j * d, d);
+    if (err == FLOW_OK) err = flow_assign(match, &total, cost, n);
+    if (err == FLOW_OK) *w2 = flowi_sqrt(total / (flow_real)n);
+    flow_release(cost);
+    flow_release(match);
+    return err;
+}
+
+static int flowi_ascending(const void *a, const void *b) {
+    const flow_real x = *(const flow_real *)a, y = *(const flow_real *)b;
+    return (x > y) - (x < y);
+}
+
+static void flowi_sort(flow_real *x, int n) {
+    qsort(x, (size_t)n, sizeof *x, flowi_ascending);
+}
+
+/* In one dimension the optimal assignment pairs the sorted samples. */
+FLOW_API int flow_sliced_w2(flow_real *w2, flow_rng *rng, const flow_real *x, const flow_real *y,
+                            int n, int d, int directions) {
+    flow_real *a, *b, *e, sum = 0;
+    int i, k;
+    FLOW_ASSERT(w2 && d > 0);
+    if (n < 1 || directions < 1) return FLOW_E_EMPTY;
+    if (!flowi_all_finite(x, n * d) || !flowi_all_finite(y, n * d)) return FLOW_E_FINITE;
+    a = flowi_new(2 * (size_t)n + (size_t)d);
+    if (!a) return FLOW_E_MEMORY;
+    b = a + n;
+    e = b + n;
+    for (k = 0; k < directions; k++) {
+        flow_normal_sample(rng, e, 1, d);
+        flowi_normalise(e, d);
+        for (i = 0; i < n; i++) {
+            a[i] = flowi_dot(x + i * d, e, d);
+            b[i] = flowi_dot(y + i * d, e, d);
+        }
+        flowi_sort(a, n);
+        flowi_sort(b, n);
+        sum += flowi_square_distance(a, b, n) / (flow_real)n;
+    }
+    *w2 = flowi_sqrt(sum / (flow_real)directions);
+    flow_release(a);
+    return FLOW_OK;
+}
+
+static flow_real flowi_mean_distance(const flow_real *x, int n, const flow_real *y, int m, int d) {
+    flow_real mean = 0;
+    int i, j;
+    for (i = 0; i < n; i++) {
+        flow_real sum = 0;
+        for (j = 0; j < m; j++) sum += flowi_sqrt(flowi_square_distance(x + i * d, y + j * d, d));
+        mean += sum / (flow_real)m;
+    }
+    return mean / (flow_real)n;
+}
+
+FLOW_API int flow_energy_distance(flow_real *e, const flow_real *x, int n, const flow_real *y,
+                                  int m, int d) {
+    FLOW_ASSERT(e && d > 0);
+    if (n < 1 || m < 1) return FLOW_E_EMPTY;
+    *e = 2 * flowi_mean_distance(x, n, y, m, d) - flowi_mean_distance(x, n, x, n, d) -
+         flowi_mean_distance(y, m, y, m, d);
+    return flowi_finite(*e) ? FLOW_OK : FLOW_E_FINITE;
+}
+
+/* The empirical distribution function jumps from i/n to (i+1)/n at the i-th sorted sample. */
+FLOW_API int flow_ks(flow_real *ks, const flow_real *x, int n, flow_fn cdf, void *ctx) {
+    flow_real *sorted, most = 0;
+    int i;
+    FLOW_ASSERT(ks && cdf);
+    if (n < 1) return FLOW_E_EMPTY;
+    if (!flowi_all_finite(x, n)) return FLOW_E_FINITE;
+    sorted = flowi_new((size_t)n);
+    if (!sorted) return FLOW_E_MEMORY;
+    flowi_copy(sorted, x, n);
+    flowi_sort(sorted, n);
+    for (i = 0; i < n; i++) {
+        const flow_real f = cdf(ctx, sorted[i]);
+        const flow_real above = (flow_real)(i + 1) / (flow_real)n - f;
+        const flow_real below = f - (flow_real)i / (flow_real)n;
+        if (above > most) most = above;
+        if (below > most) most = below;
+        if (!flowi_finite(f)) most = f;
+    }
+    *ks = most;
+    flow_release(sorted);
+    return flowi_finite(most) ? FLOW_OK : FLOW_E_FINITE;
+}
+
+FLOW_API flow_real flow_ks_critical(int n, flow_real level) {
+    FLOW_ASSERT(n > 0 && level > 0 && level < 1);
+    return flowi_sqrt(-flowi_log(level / 2) / (2 * (flow_real)n));
+}
+
+/* The bin of x, or -1 outside [lo, hi) and for NaN. */
+static int flowi_bin(flow_real x, flow_real lo, flow_real hi, int bins) {
+    if (!(x >= lo && x < hi)) return -1;
+    return flowi_min((int)((x - lo) / (hi - lo) * (flow_real)bins), bins - 1);
+}
+
+FLOW_API int flow_histogram(flow_real *density, const flow_real *x, int n, flow_real lo,
+                            flow_real hi, int bins) {
+    const flow_real width = (hi - lo) / (flow_real)bins;
+    int i;
+    FLOW_ASSERT(density && lo < hi && bins > 0);
+    if (n < 1) return FLOW_E_EMPTY;
+    for (i = 0; i < bins; i++) density[i] = 0;
+    for (i = 0; i < n; i++) {
+        const int bin = flowi_bin(x[i], lo, hi, bins);
+        if (bin >= 0) density[bin] += 1 / ((flow_real)n * width);
+    }
+    return FLOW_OK;
+}
+
+FLOW_API int flow_histogram2(flow_real *density, const flow_real *x, int n, flow_real lo,
+                             flow_real hi, int bins) {
+    const flow_real width = (hi - lo) / (flow_real)bins;
+    int i;
+    FLOW_ASSERT(density && lo < hi && bins > 0);
+    if (n < 1) return FLOW_E_EMPTY;
+    for (i = 0; i < bins * bins; i++) density[i] = 0;
+    for (i = 0; i < n; i++) {
+        const int column = flowi_bin(x[2 * i], lo, hi, bins);
+        const int row = flowi_bin(x[2 * i + 1], lo, hi, bins);
+        if (column >= 0 && row >= 0)
+            density[row * bins + column] += 1 / ((flow_real)n * width * width);
+    }
+    return FLOW_OK;
+}
+
+/* The two points a + half delta and b - half delta at parameter s of the tanh-sinh map
+ * x = (a + b)/2 + half tanh((pi/2) sinh s): delta = 1 - tanh(...) is computed without
+ * cancellation, so that points crowd at a singular end at 0 down to the smallest numbers. Adds
+ * weight f and weight |f|; 0 when both points have merged with the ends. */
+static int flowi_integrate_pair(flow_fn f, void *ctx, flow_real a, flow_real b, flow_real s,
+                                flow_real *sum, flow_real *total) {
+    const flow_real half = (b - a) / 2, es = flowi_exp(s);
+    const flow_real e = flowi_exp(-FLOWI_PI / 2 * (es - 1 / es)); /* exp(-pi sinh s) */
+    const flow_real delta = 2 * e / (1 + e);
+    const flow_real weight = FLOWI_PI / 4 * (es + 1 / es) * delta * (2 - delta) * half;
+    const flow_real left = a + half * delta, right = b - half * delta;
+    int inside = 0;
+    if (left > a && left < b) {
+        const flow_real value = weight * f(ctx, left);
+        *sum += value;
+        *total += flowi_fabs(value);
+        inside = 1;
+    }
+    if (s > 0 && right > a && right < b) {
+        const flow_real value = weight * f(ctx, right);
+        *sum += value;
+        *total += flowi_fabs(value);
+        inside = 1;
+    }
+    return inside;
+}
+
+FLOW_API int flow_integrate(flow_real *integral, flow_fn f, void *ctx, flow_real a, flow_real b) {
+    const flow_real tol = sizeof(flow_real) == sizeof(double) ? FLOWI_R(1e-12) : FLOWI_R(1e-5);
+    flow_real sum = 0, total = 0, h = 1, before = 0, earlier = 0, value = 0;
+    int level, i;
+    FLOW_ASSERT(integral && f && a < b);
+    for (level = 0; level < 12; level++, h /= 2) {
+        /* the points of earlier levels have even numbers and are in the sum already */
+        for (i = level == 0 ? 0 : 1;; i += level == 0 ? 1 : 2)
+            if ((flow_real)i * h > 7 ||
+                !flowi_integrate_pair(f, ctx, a, b, (flow_real)i * h, &sum, &total))
+                break;
+        value = sum * h;
+        if (!flowi_finite(value)) return FLOW_E_FINITE;
+        if (level > 3 && flowi_fabs(value - before) <= tol * total * h &&
+            flowi_fabs(before - earlier) <= FLOWI_R(1e3) * tol * total * h) {
+            *integral = value;
+            return FLOW_OK;
+        }
+        earlier = before;
+        before = value;
+    }
+    *integral = value;
+    return FLOW_E_CONVERGE;
+}
+
+/* Rows of cells along the last coordinate; row r has the digits of r in base m as the others. */
+FLOW_API int flow_quadrature(flow_real *mass, flow_logprob_fn logprob, void *ctx, flow_real lo,
+                             flow_real hi, int m, int d) {
+    const flow_real width = (hi - lo) / (flow_real)(m > 0 ? m : 1);
+    flow_real *x, *logp, sum = 0, cell = 1;
+    int i, j, r, rest, rows = 1, err = FLOW_OK;
+    FLOW_ASSERT(mass && logprob && lo < hi && d > 0);
+    if (m < 1) return FLOW_E_EMPTY;
+    x = flowi_new(flowi_size(m, d + 1, 1));
+    if (!x) return FLOW_E_MEMORY;
+    logp = x + m * d;
+    for (j = 0; j < d; j++) cell *= width;
+    for (j = 1; j < d; j++) rows *= m;
+    for (r = 0; r < rows && err == FLOW_OK; r++) {
+        for (rest = r, j = d - 2; j >= 0; j--, rest /= m)
+            for (i = 0; i < m; i++)
+                x[i * d + j] = lo + width * ((flow_real)(rest % m) + FLOWI_R(0.5));
+        for (i = 0; i < m; i++)
+            x[i * d + d - 1] = lo + width * ((flow_real)i + FLOWI_R(0.5));
+        err = logprob(ctx, logp, x, m);
+        for (i = 0; i < m && err == FLOW_OK; i++) sum += cell * flowi_exp(logp[i]);
+    }
+    flow_release(x);
+    if (err < 0) return err;
+    *mass = sum;
+    return flowi_finite(sum) ? FLOW_OK : FLOW_E_FINITE;
+}
+
+FLOW_API int flow_check_gradient(flow_real *worst, flow_loss_fn loss, void *ctx, flow_real *theta,
+                                 const flow_real *grad, int count, flow_real h) {
+    flow_real floor = 0, most = 0;
+    int i;
+    FLOW_ASSERT(worst && loss && h > 0);
+    if (!flowi_all_finite(grad, count)) return FLOW_E_FINITE;
+    for (i = 0; i < count; i++)
+        if (flowi_fabs(grad[i]) > floor) floor = flowi_fabs(grad[i]);
+    for (i = 0; i < count; i++) {
+        const flow_real kept = theta[i];
+        flow_real up = 0, down = 0, slope, size;
+        int err, err2;
+        theta[i] = kept + h;
+        err = loss(ctx, &up, theta);
+        theta[i] = kept - h;
+        err2 = loss(ctx, &down, theta);
+        theta[i] = kept;
+        if (err < 0 || err2 < 0) return err < 0 ? err : err2;
+        slope = (up - down) / (2 * h);
+        size = flowi_fabs(grad[i]) + flowi_fabs(slope) + FLOWI_R(1e-3) * floor;
+        if (!flowi_finite(slope)) return FLOW_E_FINITE;
+        if (size > 0 && flowi_fabs(grad[i] - slope) / size > most)
+            most = flowi_fabs(grad[i] - slope) / size;
+    }
+    *worst = most;
+    return FLOW_OK;
+}
+
+FLOW_API int flow_check_jacobian(flow_real *jacobian, flow_map_fn map, void *ctx,
+                                 const flow_real *x, int d, flow_real h) {
+    flow_real *moved, *up, *down;
+    int i, j, err = FLOW_OK;
+    FLOW_ASSERT(jacobian && map && d > 0 && h > 0);
+    moved = flowi_new(3 * (size_t)d);
+    if (!moved) return FLOW_E_MEMORY;
+    up = moved + d;
+    down = up + d;
+    for (j = 0; j < d && err == FLOW_OK; j++) {
+        flowi_copy(moved, x, d);
+        moved[j] = x[j] + h;
+        err = map(ctx, up, moved);
+        moved[j] = x[j] - h;
+        if (err == FLOW_OK) err = map(ctx, down, moved);
+        for (i = 0; i < d; i++) jacobian[i * d + j] = (up[i] - down[i]) / (2 * h);
+    }
+    flow_release(moved);
+    return err;
+}
+
+FLOW_API int flow_check_logdet(flow_real *logdet, flow_map_fn map, void *ctx, const flow_real *x,
+                               int d, flow_real h) {
+    flow_real *jacobian = flowi_new(flowi_size(d, d, 1));
+    int *piv = (int *)FLOW_MALLOC((size_t)d * sizeof(int));
+    int err = jacobian && piv ? FLOW_OK : FLOW_E_MEMORY;
+    if (err == FLOW_OK) err = flow_check_jacobian(jacobian, map, ctx, x, d, h);
+    if (err == FLOW_OK) err = flow_lu(jacobian, piv, d);
+    if (err == FLOW_OK) *logdet = flow_lu_logdet(jacobian, piv, NULL, d);
+    flow_release(jacobian);
+    flow_release(piv);
+    return err;
+}
+
+/* -------------------------------------------------------------------------------- 13 files */
+
+static int flowi_dat_fail(flow_dat *f, int err) {
+    if (f->error == FLOW_OK) f->error = err;
+    return f->error;
+}
+
+FLOW_API int flow_dat_open(flow_dat *f, const char *path, const char *title) {
+    const int kept = errno;
+    size_t length;
+    FLOW_ASSERT(f && path && title);
+    memset(f, 0, sizeof *f);
+    length = strlen(path);
+    f->path = (char *)FLOW_MALLOC(2 * length + 8);
+    if (!f->path) return flowi_dat_fail(f, FLOW_E_MEMORY);
+    f->aside = f->path + length + 1;
+    memcpy(f->path, path, length + 1);
+    memcpy(f->aside, path, length);
+    memcpy(f->aside + length, ".part", 6);
+    f->file = fopen(f->aside, "w");
+    if (!f->file) flowi_dat_fail(f, FLOW_E_OPEN);
+    else if (fprintf(f->file, "# %s\n", title) < 0) flowi_dat_fail(f, FLOW_E_FILE);
+    if (f->error != FLOW_OK) flow_dat_discard(f);
+    errno = kept;
+    return f->error;
+}
+
+FLOW_API int flow_dat_block(flow_dat *f, const char *name, const char *columns) {
+    const int kept = errno;
+    if (f->error != FLOW_OK || !f->file) return flowi_dat_fail(f, FLOW_E_FILE);
+    if (fprintf(f->file, "%s# %s\n# %s\n", f->blocks++ ? "\n\n" : "", name, columns) < 0)
+        flowi_dat_fail(f, FLOW_E_FILE);
+    errno = kept;
+    return f->error;
+}
+
+FLOW_API int flow_dat_row(flow_dat *f, const flow_real *v, int count) {
+    const int kept = errno;
+    int j;
+    if (f->error != FLOW_OK || !f->file) return flowi_dat_fail(f, FLOW_E_FILE);
+    for (j = 0; j < count; j++)
+        if (fprintf(f->file, "%s%.9g", j ? " " : "", (double)v[j]) < 0)
+            flowi_dat_fail(f, FLOW_E_FILE);
+    if (fputc('\n', f->file) == EOF) flowi_dat_fail(f, FLOW_E_FILE);
+    errno = kept;
+    return f->error;
+}
+
+FLOW_API int flow_dat_gap(flow_dat *f) {
+    return flow_dat_row(f, NULL, 0);
+}
+
+FLOW_API int flow_dat_close(flow_dat *f) {
+    const int kept = errno;
+    int err;
+    if (f->error == FLOW_OK && !f->file) flowi_dat_fail(f, FLOW_E_FILE);
+    if (f->file) {
+        if (ferror(f->file)) flowi_dat_fail(f, FLOW_E_FILE);
+        if (fclose(f->file) != 0) flowi_dat_fail(f, FLOW_E_FILE);
+        f->file = NULL;
+        if (f->error == FLOW_OK && rename(f->aside, f->path) != 0) {
+            remove(f->path); /* where rename does not replace */
+            if (rename(f->aside, f->path) != 0) flowi_dat_fail(f, FLOW_E_FILE);
+        }
+    }
+    err = f->error;
+    flow_dat_discard(f);
+    errno = kept;
+    return err;
+}
+
+FLOW_API void flow_dat_discard(flow_dat *f) {
+    const int kept = errno;
+    if (f->file) fclose(f->file);
+    if (f->path && f->error != FLOW_E_OPEN) remove(f->aside);
+    flow_release(f->path);
+    f->file = NULL;
+    f->path = f->aside = NULL;
+    errno = kept;
+}
+
+/* What reading a table keeps track of. */
+typedef struct {
+    FILE *file;
+    flow_real *x;
+    size_t count, room;
+    int d, column, line;
+} flowi_table;
+
+#define FLOWI_TOKEN 400
+
+static int flowi_table_push(flowi_table *t, flow_real value) {
+    if (t->count == t->room) {
+        const size_t room = t->room ? 2 * t->room : 1024;
+        flow_real *x = room <= (size_t)INT_MAX ? flowi_new(room) : NULL;
+        if (!x) return FLOW_E_MEMORY;
+        if (t->count) memcpy(x, t->x, t->count * sizeof *x);
+        flow_release(t->x);
+        t->x = x;
+        t->room = room;
+    }
+    if (t->column++ >= t->d) return FLOW_E_COLUMNS;
+    t->x[t->count++] = value;
+    return FLOW_OK;
+}
+
+/* The token that begins with character c; returns the character behind it, or an error. */
+static int flowi_table_number(flowi_table *t, int c, int *err) {
+    char token[FLOWI_TOKEN], *end;
+    double value;
+    int length = 0;
+    while (c != EOF && !strchr(" \t\r\n,;#", c) && length < FLOWI_TOKEN - 1) {
+        if (c == 0) break;
+        token[length++] = (char)c;
+        c = getc(t->file);
+    }
+    token[length] = 0;
+    value = strtod(token, &end);
+    if (end == token || *end || c == 0 || length == FLOWI_TOKEN - 1) *err = FLOW_E_NUMBER;
+    else if (!flowi_finite((flow_real)value)) *err = FLOW_E_FINITE;
+    else *err = flowi_table_push(t, (flow_real)value);
+    return c;
+}
+
+/* One line; *more is 0 when the file ended with it. */
+static int flowi_table_line(flowi_table *t, int *more) {
+    int c = getc(t->file), commas = 0, err = FLOW_OK;
+    t->line++;
+    t->column = 0;
+    while (c != '\n' && c != EOF && err == FLOW_OK) {
+        if (c == '#') {
+            while (c != '\n' && c != EOF) c = getc(t->file);
+        } else if (c == ' ' || c == '\t' || c == '\r') {
+            c = getc(t->file);
+        } else if (c == ',' || c == ';') {
+            if (++commas != t->column) err = FLOW_E_NUMBER; /* an empty field */
+            c = getc(t->file);
+        } else {
+            if (commas && commas != t->column) err = FLOW_E_NUMBER;
+            c = err == FLOW_OK ? flowi_table_number(t, c, &err) : c;
+        }
+    }
+    *more = c != EOF;
+    if (err == FLOW_OK && t->column > 0 && t->column < t->d) err = FLOW_E_COLUMNS;
+    if (err == FLOW_OK && ferror(t->file)) err = FLOW_E_FILE;
+    return err;
+}
+
+FLOW_API int flow_points_read(flow_real **x, int *n, int *line, int d, const char *path) {
+    const int kept = errno;
+    flowi_table t;
+    int err = FLOW_OK, more = 1;
+    FLOW_ASSERT(x && n && line && d > 0 && path);
+    memset(&t, 0, sizeof t);
+    t.d = d;
+    *x = NULL;
+    *n = *line = 0;
+    t.file = fopen(path, "r");
+    if (t.file) {
+        while (more && err == FLOW_OK) err = flowi_table_line(&t, &more);
+        fclose(t.file);
+        if (err == FLOW_OK && t.count == 0) err = FLOW_E_EMPTY;
+        else if (err < 0) *line = t.line;
+    } else {
+        err = FLOW_E_OPEN;
+    }
+    errno = kept;
+    if (err < 0) {
+        flow_release(t.x);
+        return err;
+    }
+    *x = t.x;
+    *n = (int)(t.count / (size_t)d);
+    return FLOW_OK;
+}
+
+#ifdef __cplusplus
+}
+#endif
+#endif /* FLOW_IMPLEMENTATION: the end of flow.h */
