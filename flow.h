@@ -36,7 +36,7 @@
  *    2 small linear algebra    flow_matmul    products, LU, Cholesky, inverse, spectral norm
  *    3 densities               flow_normal_   uniform, Gaussian, mixture, Bernoulli
  *    4 toy data                flow_toy_      the two-dimensional sets of the papers
- *    5 bijections              flow_affine    affine, planar
+ *    5 bijections              flow_affine    affine, planar, coupling, Glow, MAF, residual
  *    6 normalizing flows       flow_chain_    chains: likelihood, sampling, training
  *    7 network                 flow_mlp_      an MLP with backward and tangent passes
  *    8 optimisers              flow_opt_      SGD, momentum, Adam(W), schedules, EMA
@@ -303,6 +303,8 @@ struct flow_bijection {
     int (*backward)(const flow_bijection *b, const flow_real *theta, flow_real *dtheta,
                     flow_real *dx, const flow_real *dy, const flow_real *dlogdet,
                     const flow_real *x, int n, flow_real *cache);
+    /* optional, a start that depends on data: theta from the points x[n*d] that enter the layer */
+    int (*fit)(const flow_bijection *b, flow_real *theta, const flow_real *x, int n);
 };
 
 /* y = W (x - b),  log|det dy/dx| = log|det W|. theta = W[d*d], b[d]; starts as the identity.
@@ -323,6 +325,65 @@ FLOW_API flow_bijection flow_planar(int d);
  * identity (the textbook's m(a) = -1 + log(1 + e^a) has m(0) = -0.31). w = 0 leaves u alone.
  * Returns w'u^. uhat, u, w: [d]; uhat may be u. */
 FLOW_API flow_real flow_planar_uhat(flow_real *uhat, const flow_real *u, const flow_real *w, int d);
+
+/* y = e^s x + b, one scale and shift a coordinate; log|det dy/dx| = sum_j s_j. theta = s[d], b[d];
+ * starts as the identity, and flow_chain_fit makes its output of mean 0 and variance 1
+ * [actnorm of Glow: Kingma and Dhariwal 2018, section 3.1]. */
+FLOW_API flow_bijection flow_actnorm(int d);
+
+/* y = P L U x, an invertible matrix as its LU factors: L lower with 1 on the diagonal, U upper with
+ * e^s on it, log|det| = sum_j s_j without a determinant [Glow, section 3.2]. theta[d*d] holds L
+ * below, s on and U above the diagonal; starts as P alone. perm[d] (y_i = (L U x)_perm[i]) outlives
+ * the bijection; NULL reverses the order. */
+FLOW_API flow_bijection flow_linear(int d, const int *perm);
+
+/* What coupling and autoregressive layers need beside d. The conditioner is a network of `depth`
+ * hidden layers; its scale is bounded, s = cap tanh(o/cap). */
+typedef struct {
+    const int *mask;   /* coupling: [d], 1 passes through and conditions, 0 is transformed */
+    int additive;      /* 1: y = x + t, volume kept (NICE); 0: y = x e^s + t */
+    int reverse;       /* autoregressive: 1 orders the coordinates from the last to the first */
+    int width, depth, act;
+    flow_real cap;     /* largest |s|; 0 means 3 */
+} flow_conditioner;
+
+/* mask[j] = (j + parity) % 2: layers of alternating parity move every coordinate. */
+FLOW_API void flow_mask_alternate(int *mask, int d, int parity);
+
+/* Coupling: the coordinates with mask 1 pass, and set scale and shift of the others:
+ *   y_j = x_j (mask 1),   y_j = x_j e^(s_j) + t_j,  (s, t) = net(mask x) (mask 0)
+ *   log|det dy/dx| = sum over mask 0 of s_j, as the Jacobian is triangular
+ * [NICE: Dinh, Krueger and Bengio 2015, eq. 8; RealNVP: Dinh, Sohl-Dickstein and Bengio 2017, eq. 7
+ * to 8]. theta: the network's; its last layer starts 50 times smaller, near the identity. */
+FLOW_API flow_bijection flow_coupling(int d, const flow_conditioner *spec);
+
+/* Masked autoregressive: y_j = x_j e^(s_j) + t_j with (s_j, t_j) from x_1 ... x_(j-1) alone, all
+ * from one pass of a network whose forbidden weights are masked out [MADE: Germain et al. 2015;
+ * MAF: Papamakarios, Pavlakou and Murray 2017, eq. 3 to 5, as y of x]. The inverse fills one
+ * coordinate after the other: d passes. */
+FLOW_API flow_bijection flow_autoregressive(int d, const flow_conditioner *spec);
+
+/* Residual: y = x + g(x), g a network whose weights are divided by their spectral norms so that
+ * Lip(g) <= bound < 1: invertible by Banach's fixed point theorem [i-ResNet: Behrmann et al. 2019].
+ *   log|det dy/dx| = log|det(I + J_g)|, exact: d tangents and an LU a sample
+ *   inverse: x <- y - g(x) until |x - (y - g(x))|/(1 - bound) <= tol; FLOW_E_CONVERGE */
+typedef struct {
+    int width, depth, act; /* act: 1-Lipschitz, FLOW_TANH, FLOW_RELU or FLOW_LIPSWISH */
+    flow_real bound;       /* 0 means 0.97; infinity turns the normalisation off */
+    flow_real tol;         /* of the inverse; 0 means 1e-10 (1e-4 in float) */
+    int iterations;        /* most iterations of the inverse; 0 means 5000 */
+} flow_residual_spec;
+FLOW_API flow_bijection flow_residual(int d, const flow_residual_spec *spec);
+
+/* log|det(I + J_g)| = sum over k of (-1)^(k+1) tr(J^k)/k without a determinant, for large d
+ * [Residual Flow: Chen et al. 2019, eq. 6 to 8]. x[n*d], estimate[n], b a flow_residual, cache as
+ * for its forward. The traces are exact with probes = 0 (d tangents), else the mean of v'J^k v over
+ * Rademacher probes v. The series stops after `terms` (roulette = 0: biased), or goes on after them
+ * with probability 1 - roulette at every further term, which is weighted by 1/P(it is reached):
+ * unbiased. n d draws a probe, and one for each term after `terms`. FLOW_E_EMPTY (terms < 1). */
+FLOW_API int flow_residual_series(const flow_bijection *b, const flow_real *theta,
+                                  flow_real *estimate, flow_rng *rng, const flow_real *x, int n,
+                                  int probes, int terms, flow_real roulette, flow_real *cache);
 
 /* The root of f between lo and hi, where f(lo) and f(hi) differ in sign: Newton's method, with a
  * bisection whenever it would leave the bracket or does not halve it. f returns f(a) and writes
@@ -359,6 +420,10 @@ typedef struct {
 FLOW_API int flow_chain_init(flow_chain *c, const flow_bijection *layer, int count, int direction,
                              int batch, flow_rng *rng);
 FLOW_API void flow_chain_free(flow_chain *c);
+
+/* Starts that depend on data: runs x[n*d] through the layers, n <= batch, and lets each that knows
+ * how (flow_actnorm) choose its parameters for what enters it. FLOW_E_EMPTY, the layers' errors. */
+FLOW_API int flow_chain_fit(flow_chain *c, const flow_real *x, int n);
 
 /* The slice of theta that belongs to layer k, and the points x_k[n*d] that entered it in the
  * last forward (k = count: those that left the last layer). */
@@ -404,6 +469,7 @@ enum {
     FLOW_SELU,     /* 1.0507 (z > 0 ? z : 1.6733 (e^z - 1))   [Klambauer et al. 2017] */
     FLOW_SOFTPLUS, /* log(1 + e^z) */
     FLOW_RELU,     /* max(z, 0) */
+    FLOW_LIPSWISH, /* z sigmoid(z)/1.1, slope at most 1   [Chen et al. 2019, section 3.3] */
     FLOW_ACT_COUNT
 };
 
@@ -672,7 +738,8 @@ FLOW_API int flow_histogram2(flow_real *density, const flow_real *x, int n, flow
                              flow_real hi, int bins);
 /* The integral of f over (a, b) by the tanh-sinh rule [Takahasi and Mori 1974], which never
  * evaluates the ends and bears singularities there. FLOW_E_CONVERGE unless two refinements agree
- * to 1e-12 (1e-5 in float) relative to the integral of |f|. */
+ * to 1e-12 (1e-5 in float) relative to the integral of |f|. FLOW_E_FINITE, also for an end at
+ * infinity. */
 FLOW_API int flow_integrate(flow_real *integral, flow_fn f, void *ctx, flow_real a, flow_real b);
 /* The integral of exp(logp) over the box [lo, hi]^d by midpoints, m a side: m^d evaluations, rows
  * of m at once. Spectrally accurate when p is smooth and vanishes before the edge. */
@@ -1143,9 +1210,10 @@ static void flowi_swap_rows(flow_real *a, int i, int k, int d) {
 }
 
 FLOW_API int flow_lu(flow_real *a, int *piv, int d) {
-    const flow_real least = flowi_pivot_floor(a, d);
+    flow_real least;
     int i, j, k;
     FLOW_ASSERT(a && piv && d > 0);
+    least = flowi_pivot_floor(a, d);
     if (!flowi_all_finite(a, d * d)) return FLOW_E_FINITE;
     for (k = 0; k < d; k++) {
         piv[k] = flowi_pivot_row(a, k, d);
@@ -1187,10 +1255,10 @@ FLOW_API void flow_lu_solve(const flow_real *lu, const int *piv, flow_real *x, i
 
 /* Row operations that turn A into I turn I into A^-1. det A is the product of the pivots. */
 FLOW_API int flow_inverse(flow_real *inv, flow_real *logdet, flow_real *a, int d) {
-    const flow_real least = flowi_pivot_floor(a, d);
-    flow_real sum = 0;
+    flow_real least, sum = 0;
     int i, j, k;
     FLOW_ASSERT(inv && logdet && a && d > 0);
+    least = flowi_pivot_floor(a, d);
     if (!flowi_all_finite(a, d * d)) return FLOW_E_FINITE;
     for (i = 0; i < d * d; i++) inv[i] = i % (d + 1) == 0 ? 1 : 0;
     for (k = 0; k < d; k++) {
@@ -1201,16 +1269,16 @@ FLOW_API int flow_inverse(flow_real *inv, flow_real *logdet, flow_real *a, int d
         pivot = a[k * d + k];
         if (flowi_fabs(pivot) <= least) return FLOW_E_SINGULAR;
         sum += flowi_log(flowi_fabs(pivot));
-        for (j = 0; j < d; j++) {
-            a[k * d + j] /= pivot;
-            inv[k * d + j] /= pivot;
-        }
         for (i = 0; i < d; i++) {
-            const flow_real factor = a[i * d + k];
+            const flow_real factor = a[i * d + k] / pivot;
             for (j = 0; j < d && i != k; j++) {
                 a[i * d + j] -= factor * a[k * d + j];
                 inv[i * d + j] -= factor * inv[k * d + j];
             }
+        }
+        for (j = 0; j < d; j++) {
+            a[k * d + j] /= pivot;
+            inv[k * d + j] /= pivot;
         }
     }
     *logdet += sum;
@@ -1868,6 +1936,696 @@ FLOW_API flow_bijection flow_planar(int d) {
     return b;
 }
 
+/* Layer l = 0 ... depth of a network (section 7): its shape, and its place in theta. */
+typedef struct {
+    int in, out, weight, bias;
+} flowi_layer;
+
+static flowi_layer flowi_mlp_layer(const flow_mlp *m, int l) {
+    flowi_layer s;
+    s.in = l == 0 ? m->in : m->width;
+    s.out = l == m->depth ? m->out : m->width;
+    s.weight = l == 0 ? 0 : (m->in + 1) * m->width + (l - 1) * (m->width + 1) * m->width;
+    s.bias = s.weight + s.in * s.out;
+    return s;
+}
+
+/* Actnorm. */
+
+static void flowi_zero_init(const flow_bijection *b, flow_real *theta, flow_rng *rng) {
+    int i;
+    (void)rng;
+    for (i = 0; i < b->params; i++) theta[i] = 0;
+}
+
+static int flowi_actnorm_forward(const flow_bijection *b, const flow_real *theta, flow_real *y,
+                                 flow_real *logdet, const flow_real *x, int n, flow_real *cache) {
+    const int d = b->d;
+    const flow_real *s = theta, *shift = theta + d;
+    int i, j;
+    (void)cache;
+    for (i = 0; i < n; i++)
+        for (j = 0; j < d; j++) {
+            y[i * d + j] = x[i * d + j] * flowi_exp(s[j]) + shift[j];
+            logdet[i] += s[j];
+        }
+    return FLOW_OK;
+}
+
+static int flowi_actnorm_inverse(const flow_bijection *b, const flow_real *theta, flow_real *x,
+                                 flow_real *logdet, const flow_real *y, int n, flow_real *cache) {
+    const int d = b->d;
+    const flow_real *s = theta, *shift = theta + d;
+    int i, j;
+    (void)cache;
+    for (i = 0; i < n; i++)
+        for (j = 0; j < d; j++) {
+            x[i * d + j] = (y[i * d + j] - shift[j]) * flowi_exp(-s[j]);
+            logdet[i] -= s[j];
+        }
+    return FLOW_OK;
+}
+
+/* dx = e^s dy,   ds += sum_i (dy_i e^s x_i + dlogdet_i),   db += sum_i dy_i */
+static int flowi_actnorm_backward(const flow_bijection *b, const flow_real *theta,
+                                  flow_real *dtheta, flow_real *dx, const flow_real *dy,
+                                  const flow_real *dlogdet, const flow_real *x, int n,
+                                  flow_real *cache) {
+    const int d = b->d;
+    int i, j;
+    (void)cache;
+    for (i = 0; i < n; i++)
+        for (j = 0; j < d; j++) {
+            const flow_real g = dy[i * d + j], through = g * flowi_exp(theta[j]);
+            dtheta[j] += through * x[i * d + j] + dlogdet[i];
+            dtheta[d + j] += g;
+            dx[i * d + j] = through;
+        }
+    return FLOW_OK;
+}
+
+/* s = -log std,  b = -mean/std of each coordinate; a constant coordinate is only shifted. */
+static int flowi_actnorm_fit(const flow_bijection *b, flow_real *theta, const flow_real *x, int n) {
+    const int d = b->d;
+    int i, j;
+    for (j = 0; j < d; j++) {
+        flow_real mean = 0, var = 0;
+        for (i = 0; i < n; i++) mean += x[i * d + j] / (flow_real)n;
+        for (i = 0; i < n; i++)
+            var += (x[i * d + j] - mean) * (x[i * d + j] - mean) / (flow_real)n;
+        theta[j] = var > 0 ? -flowi_log(var) / 2 : 0;
+        theta[d + j] = -mean * flowi_exp(theta[j]);
+    }
+    return FLOW_OK;
+}
+
+FLOW_API flow_bijection flow_actnorm(int d) {
+    flow_bijection b;
+    FLOW_ASSERT(d > 0);
+    memset(&b, 0, sizeof b);
+    b.name = "actnorm";
+    b.d = d;
+    b.params = 2 * d;
+    b.init = flowi_zero_init;
+    b.forward = flowi_actnorm_forward;
+    b.inverse = flowi_actnorm_inverse;
+    b.backward = flowi_actnorm_backward;
+    b.fit = flowi_actnorm_fit;
+    return b;
+}
+
+/* Invertible linear. cache: a = U x and c = L a, or their cotangents [d] each. */
+
+static int flowi_linear_from(const flow_bijection *b, int i) {
+    const int *perm = (const int *)b->spec;
+    return perm ? perm[i] : b->d - 1 - i;
+}
+
+/* a = U x, with e^s on the diagonal of U */
+static void flowi_linear_upper(flow_real *a, const flow_real *lu, const flow_real *x, int d) {
+    int j;
+    for (j = 0; j < d; j++)
+        a[j] = flowi_exp(lu[j * d + j]) * x[j] +
+               flowi_dot(lu + j * d + j + 1, x + j + 1, d - 1 - j);
+}
+
+static int flowi_linear_forward(const flow_bijection *b, const flow_real *theta, flow_real *y,
+                                flow_real *logdet, const flow_real *x, int n, flow_real *cache) {
+    const int d = b->d;
+    flow_real *a = cache, *c = cache + d;
+    int i, j;
+    for (i = 0; i < n; i++) {
+        flowi_linear_upper(a, theta, x + i * d, d);
+        for (j = 0; j < d; j++) c[j] = a[j] + flowi_dot(theta + j * d, a, j);
+        for (j = 0; j < d; j++) {
+            y[i * d + j] = c[flowi_linear_from(b, j)];
+            logdet[i] += theta[j * d + j];
+        }
+    }
+    return FLOW_OK;
+}
+
+static int flowi_linear_inverse(const flow_bijection *b, const flow_real *theta, flow_real *x,
+                                flow_real *logdet, const flow_real *y, int n, flow_real *cache) {
+    const int d = b->d;
+    flow_real *a = cache;
+    int i, j;
+    for (i = 0; i < n; i++) {
+        for (j = 0; j < d; j++) a[flowi_linear_from(b, j)] = y[i * d + j];
+        for (j = 0; j < d; j++) a[j] -= flowi_dot(theta + j * d, a, j);
+        for (j = d - 1; j >= 0; j--) {
+            a[j] -= flowi_dot(theta + j * d + j + 1, a + j + 1, d - 1 - j);
+            a[j] *= flowi_exp(-theta[j * d + j]);
+            logdet[i] -= theta[j * d + j];
+        }
+        flowi_copy(x + i * d, a, d);
+    }
+    return FLOW_OK;
+}
+
+/* dc = P'dy,   dL += dc a',   da = L'dc,   dU += da x',   dx = U'da;   ds_j = e^(s_j) dU_jj and
+ * dlogdet */
+static int flowi_linear_backward(const flow_bijection *b, const flow_real *theta,
+                                 flow_real *dtheta, flow_real *dx, const flow_real *dy,
+                                 const flow_real *dlogdet, const flow_real *x, int n,
+                                 flow_real *cache) {
+    const int d = b->d;
+    flow_real *a = cache, *g = cache + d;
+    int i, j, k;
+    for (i = 0; i < n; i++) {
+        flowi_linear_upper(a, theta, x + i * d, d);
+        for (j = 0; j < d; j++) g[flowi_linear_from(b, j)] = dy[i * d + j];
+        for (j = 0; j < d; j++)
+            for (k = 0; k < j; k++) dtheta[j * d + k] += g[j] * a[k];
+        for (k = 0; k < d; k++)
+            for (j = k + 1; j < d; j++) g[k] += theta[j * d + k] * g[j];
+        for (k = 0; k < d; k++) {
+            const flow_real scale = flowi_exp(theta[k * d + k]);
+            dtheta[k * d + k] += g[k] * scale * x[i * d + k] + dlogdet[i];
+            for (j = k + 1; j < d; j++) dtheta[k * d + j] += g[k] * x[i * d + j];
+        }
+        for (k = 0; k < d; k++) {
+            flow_real sum = flowi_exp(theta[k * d + k]) * g[k];
+            for (j = 0; j < k; j++) sum += theta[j * d + k] * g[j];
+            dx[i * d + k] = sum;
+        }
+    }
+    return FLOW_OK;
+}
+
+FLOW_API flow_bijection flow_linear(int d, const int *perm) {
+    flow_bijection b;
+    FLOW_ASSERT(d > 0);
+    memset(&b, 0, sizeof b);
+    b.name = "linear";
+    b.d = d;
+    b.params = d * d;
+    b.work = 2 * d;
+    b.spec = perm;
+    b.init = flowi_zero_init;
+    b.forward = flowi_linear_forward;
+    b.inverse = flowi_linear_inverse;
+    b.backward = flowi_linear_backward;
+    return b;
+}
+
+/* Coupling and autoregressive layers share the map y_j = x_j e^(s_j) + t_j, whose (s, t) are the
+ * outputs o[2*d] of a conditioner at some of the coordinates. cache a sample: the network's input
+ * [d], its output [2*d], their cotangents [d] and [2*d], and the network's own. */
+
+FLOW_API void flow_mask_alternate(int *mask, int d, int parity) {
+    int j;
+    for (j = 0; j < d; j++) mask[j] = (j + parity) % 2;
+}
+
+typedef struct {
+    flow_mlp net;
+    flow_real cap, *in, *out, *din, *dout, *cache;
+    const int *mask;
+    int additive;
+} flowi_conditioned;
+
+static flow_mlp flowi_network(int in, int width, int depth, int out, int act) {
+    flow_mlp net;
+    net.in = in;
+    net.width = width;
+    net.depth = depth;
+    net.out = out;
+    net.act = act;
+    return net;
+}
+
+static flow_mlp flowi_conditioner_net(const flow_bijection *b) {
+    const flow_conditioner *spec = (const flow_conditioner *)b->spec;
+    return flowi_network(b->d, spec->width, spec->depth, 2 * b->d, spec->act);
+}
+
+static flowi_conditioned flowi_condition(const flow_bijection *b, flow_real *cache, int n) {
+    const flow_conditioner *spec = (const flow_conditioner *)b->spec;
+    const size_t points = flowi_size(n, b->d, 1);
+    flowi_conditioned c;
+    c.net = flowi_conditioner_net(b);
+    c.cap = spec->cap > 0 ? spec->cap : 3;
+    c.mask = spec->mask;
+    c.additive = spec->additive;
+    c.in = flowi_carve(&cache, points);
+    c.out = flowi_carve(&cache, 2 * points);
+    c.din = flowi_carve(&cache, points);
+    c.dout = flowi_carve(&cache, 2 * points);
+    c.cache = cache;
+    return c;
+}
+
+static int flowi_moves(const flowi_conditioned *c, int j) {
+    return !c->mask || !c->mask[j];
+}
+
+/* s = cap tanh(o/cap); *slope = ds/do */
+static flow_real flowi_log_scale(const flowi_conditioned *c, flow_real o, flow_real *slope) {
+    const flow_real t = flowi_tanh(o / c->cap);
+    *slope = c->additive ? 0 : 1 - t * t;
+    return c->additive ? 0 : c->cap * t;
+}
+
+static void flowi_conditioned_map(const flowi_conditioned *c, flow_real *y, flow_real *logdet,
+                                  const flow_real *x, int n, int d) {
+    flow_real slope;
+    int i, j;
+    for (i = 0; i < n; i++)
+        for (j = 0; j < d; j++) {
+            const flow_real *o = c->out + i * 2 * d + j;
+            const flow_real s = flowi_moves(c, j) ? flowi_log_scale(c, o[0], &slope) : 0;
+            y[i * d + j] = flowi_moves(c, j) ? x[i * d + j] * flowi_exp(s) + o[d] : x[i * d + j];
+            logdet[i] += s;
+        }
+}
+
+/* dx = e^s dy,   dt = dy,   ds = dy x e^s + dlogdet; back through the network is the caller's. */
+static void flowi_conditioned_back(const flowi_conditioned *c, flow_real *dx, const flow_real *dy,
+                                   const flow_real *dlogdet, const flow_real *x, int n, int d) {
+    int i, j;
+    for (i = 0; i < n; i++)
+        for (j = 0; j < d; j++) {
+            const int k = i * d + j, moves = flowi_moves(c, j);
+            const flow_real *o = c->out + i * 2 * d + j, g = dy[k];
+            flow_real *go = c->dout + i * 2 * d + j, slope = 0;
+            const flow_real s = moves ? flowi_log_scale(c, o[0], &slope) : 0;
+            const flow_real through = g * flowi_exp(s);
+            go[0] = moves ? (through * x[k] + dlogdet[i]) * slope : 0;
+            go[d] = moves ? g : 0;
+            dx[k] = through;
+        }
+}
+
+/* The network's last layer starts 50 times smaller: s and t near 0, the map near the identity. */
+static void flowi_conditioner_init(const flow_bijection *b, flow_real *theta, flow_rng *rng) {
+    const flow_mlp net = flowi_conditioner_net(b);
+    const flowi_layer last = flowi_mlp_layer(&net, net.depth);
+    int i;
+    flow_mlp_init(&net, theta, rng);
+    for (i = last.weight; i < b->params; i++) theta[i] /= 50;
+}
+
+static void flowi_coupling_condition(const flowi_conditioned *c, const flow_real *theta,
+                                     const flow_real *x, int n, int d) {
+    int i;
+    for (i = 0; i < n * d; i++) c->in[i] = c->mask[i % d] ? x[i] : 0;
+    flow_mlp_forward(&c->net, theta, c->out, c->in, n, c->cache);
+}
+
+static int flowi_coupling_forward(const flow_bijection *b, const flow_real *theta, flow_real *y,
+                                  flow_real *logdet, const flow_real *x, int n,
+                                  flow_real *cache) {
+    const flowi_conditioned c = flowi_condition(b, cache, n);
+    flowi_coupling_condition(&c, theta, x, n, b->d);
+    flowi_conditioned_map(&c, y, logdet, x, n, b->d);
+    return FLOW_OK;
+}
+
+/* x_j = (y_j - t_j) e^(-s_j): the conditioner sees the same coordinates of y as of x. */
+static int flowi_coupling_inverse(const flow_bijection *b, const flow_real *theta, flow_real *x,
+                                  flow_real *logdet, const flow_real *y, int n,
+                                  flow_real *cache) {
+    const flowi_conditioned c = flowi_condition(b, cache, n);
+    const int d = b->d;
+    flow_real slope;
+    int i, j;
+    flowi_coupling_condition(&c, theta, y, n, d);
+    for (i = 0; i < n; i++)
+        for (j = 0; j < d; j++) {
+            const flow_real *o = c.out + i * 2 * d + j;
+            const flow_real s = flowi_moves(&c, j) ? flowi_log_scale(&c, o[0], &slope) : 0;
+            const flow_real t = flowi_moves(&c, j) ? o[d] : 0;
+            x[i * d + j] = (y[i * d + j] - t) * flowi_exp(-s);
+            logdet[i] -= s;
+        }
+    return FLOW_OK;
+}
+
+static int flowi_coupling_backward(const flow_bijection *b, const flow_real *theta,
+                                   flow_real *dtheta, flow_real *dx, const flow_real *dy,
+                                   const flow_real *dlogdet, const flow_real *x, int n,
+                                   flow_real *cache) {
+    const flowi_conditioned c = flowi_condition(b, cache, n);
+    const int d = b->d;
+    int i;
+    flowi_conditioned_back(&c, dx, dy, dlogdet, x, n, d);
+    flow_mlp_backward(&c.net, theta, dtheta, c.din, c.dout, c.in, n, c.cache);
+    for (i = 0; i < n * d; i++)
+        if (c.mask[i % d]) dx[i] += c.din[i];
+    return FLOW_OK;
+}
+
+/* What coupling and autoregressive layers have in common. */
+static flow_bijection flowi_conditioned_bijection(int d, const flow_conditioner *spec) {
+    flow_bijection b;
+    flow_mlp net;
+    FLOW_ASSERT(d > 0 && spec);
+    memset(&b, 0, sizeof b);
+    b.d = d;
+    b.spec = spec;
+    net = flowi_conditioner_net(&b);
+    b.params = flow_mlp_params(&net);
+    b.cache = 6 * d + flow_mlp_cache(&net, 1);
+    b.init = flowi_conditioner_init;
+    return b;
+}
+
+FLOW_API flow_bijection flow_coupling(int d, const flow_conditioner *spec) {
+    flow_bijection b = flowi_conditioned_bijection(d, spec);
+    FLOW_ASSERT(spec->mask);
+    b.name = spec->additive ? "nice" : "realnvp";
+    b.forward = flowi_coupling_forward;
+    b.inverse = flowi_coupling_inverse;
+    b.backward = flowi_coupling_backward;
+    return b;
+}
+
+/* Autoregressive. cache before a sample's: the masked weights [params], their gradient [params]. */
+
+/* MADE's degrees: coordinate j has j + 1 (d - j reversed), hidden units take 1 ... d-1 in turn. A
+ * hidden unit may see degrees up to its own, an output only those below its own. */
+static int flowi_made_allows(const flow_bijection *b, int l, int out, int in) {
+    const flow_conditioner *spec = (const flow_conditioner *)b->spec;
+    const int d = b->d, last = l == spec->depth;
+    const int coordinate = l == 0 ? in : out % d;
+    const int degree = spec->reverse ? d - coordinate : coordinate + 1;
+    const int hidden_in = d > 1 ? 1 + in % (d - 1) : 0, hidden_out = d > 1 ? 1 + out % (d - 1) : 0;
+    if (l == 0 && last) return (spec->reverse ? d - out % d : out % d + 1) > degree;
+    if (l == 0) return hidden_out >= degree;
+    return last ? degree > hidden_in : hidden_out >= hidden_in;
+}
+
+/* to += or = from at the allowed weights and at every bias. */
+static void flowi_made_mask(const flow_bijection *b, const flow_mlp *net, flow_real *to,
+                            const flow_real *from, int add) {
+    int l, i;
+    for (l = 0; l <= net->depth; l++) {
+        const flowi_layer s = flowi_mlp_layer(net, l);
+        for (i = s.weight; i < s.bias + s.out; i++) {
+            const int k = i - s.weight;
+            const int allowed = i >= s.bias || flowi_made_allows(b, l, k / s.in, k % s.in);
+            if (add) to[i] += allowed ? from[i] : 0;
+            else to[i] = allowed ? from[i] : 0;
+        }
+    }
+}
+
+static int flowi_made_forward(const flow_bijection *b, const flow_real *theta, flow_real *y,
+                              flow_real *logdet, const flow_real *x, int n, flow_real *cache) {
+    const flowi_conditioned c = flowi_condition(b, cache + b->work, n);
+    flowi_made_mask(b, &c.net, cache, theta, 0);
+    flow_mlp_forward(&c.net, cache, c.out, x, n, c.cache);
+    flowi_conditioned_map(&c, y, logdet, x, n, b->d);
+    return FLOW_OK;
+}
+
+/* In pass k the first k coordinates of `in` are right, so (s, t) of the next one is too. */
+static int flowi_made_inverse(const flow_bijection *b, const flow_real *theta, flow_real *x,
+                              flow_real *logdet, const flow_real *y, int n, flow_real *cache) {
+    const flow_conditioner *spec = (const flow_conditioner *)b->spec;
+    const flowi_conditioned c = flowi_condition(b, cache + b->work, n);
+    const int d = b->d;
+    flow_real slope;
+    int i, k;
+    flowi_made_mask(b, &c.net, cache, theta, 0);
+    for (i = 0; i < n * d; i++) c.in[i] = 0;
+    for (k = 0; k < d; k++) {
+        const int j = spec->reverse ? d - 1 - k : k;
+        flow_mlp_forward(&c.net, cache, c.out, c.in, n, c.cache);
+        for (i = 0; i < n; i++) {
+            const flow_real *o = c.out + i * 2 * d + j;
+            const flow_real s = flowi_log_scale(&c, o[0], &slope);
+            c.in[i * d + j] = (y[i * d + j] - o[d]) * flowi_exp(-s);
+            logdet[i] -= s;
+        }
+    }
+    flowi_copy(x, c.in, n * d);
+    return FLOW_OK;
+}
+
+static int flowi_made_backward(const flow_bijection *b, const flow_real *theta, flow_real *dtheta,
+                               flow_real *dx, const flow_real *dy, const flow_real *dlogdet,
+                               const flow_real *x, int n, flow_real *cache) {
+    const flowi_conditioned c = flowi_condition(b, cache + b->work, n);
+    flow_real *dmasked = cache + b->params;
+    int i;
+    (void)theta;
+    for (i = 0; i < b->params; i++) dmasked[i] = 0;
+    flowi_conditioned_back(&c, dx, dy, dlogdet, x, n, b->d);
+    flow_mlp_backward(&c.net, cache, dmasked, c.din, c.dout, x, n, c.cache);
+    for (i = 0; i < n * b->d; i++) dx[i] += c.din[i];
+    flowi_made_mask(b, &c.net, dtheta, dmasked, 1);
+    return FLOW_OK;
+}
+
+FLOW_API flow_bijection flow_autoregressive(int d, const flow_conditioner *spec) {
+    flow_bijection b = flowi_conditioned_bijection(d, spec);
+    FLOW_ASSERT(!spec->mask);
+    b.name = "maf";
+    b.work = 2 * b.params;
+    b.forward = flowi_made_forward;
+    b.inverse = flowi_made_inverse;
+    b.backward = flowi_made_backward;
+    return b;
+}
+
+/* Residual. cache: the normalised weights [params], their gradient [params], and of each layer
+ * u [most], v [most] and sigma, which power iteration carries from call to call; then a sample's
+ * g, input cotangent [d] each, tangents e_j, J e_j and its cotangent [d*d] each, (I + J)^-1 [d*d]
+ * and the network's own. */
+
+typedef struct {
+    flow_mlp net;
+    int most;
+    flow_real bound, *theta, *dtheta, *norms;
+    flow_real *g, *din, *s, *jy, *djy, *inverse, *matrix, *cache;
+} flowi_residual_parts;
+
+static flow_mlp flowi_residual_net(const flow_bijection *b) {
+    const flow_residual_spec *spec = (const flow_residual_spec *)b->spec;
+    return flowi_network(b->d, spec->width, spec->depth, b->d, spec->act);
+}
+
+static flowi_residual_parts flowi_residual_split(const flow_bijection *b, flow_real *cache, int n) {
+    const flow_residual_spec *spec = (const flow_residual_spec *)b->spec;
+    const int d = b->d;
+    const size_t square = flowi_size(n, d, d);
+    flowi_residual_parts r;
+    r.net = flowi_residual_net(b);
+    r.most = spec->width > d ? spec->width : d;
+    r.bound = spec->bound > 0 ? spec->bound : FLOWI_R(0.97);
+    r.theta = flowi_carve(&cache, (size_t)b->params);
+    r.dtheta = flowi_carve(&cache, (size_t)b->params);
+    r.norms = flowi_carve(&cache, flowi_size(spec->depth + 1, 2 * r.most + 1, 1));
+    r.matrix = flowi_carve(&cache, flowi_size(d, d, 1));
+    r.g = flowi_carve(&cache, flowi_size(n, d, 1));
+    r.din = flowi_carve(&cache, flowi_size(n, d, 1));
+    r.s = flowi_carve(&cache, square);
+    r.jy = flowi_carve(&cache, square);
+    r.djy = flowi_carve(&cache, square);
+    r.inverse = flowi_carve(&cache, square);
+    r.cache = cache;
+    return r;
+}
+
+/* The spectral norm of a layer to about 1e-12, from where the last call left u and v. */
+static flow_real flowi_residual_norm(const flow_real *w, flow_real *u, flow_real *v, int rows,
+                                     int cols) {
+    flow_real norm = 0, before;
+    int j, k;
+    if (!flowi_all_finite(v, cols) || !(flowi_dot(v, v, cols) > 0))
+        for (j = 0; j < cols; j++) v[j] = 1 / (flow_real)(j + 1);
+    for (k = 0; k < 1000; k++) {
+        before = norm;
+        norm = flow_spectral_norm(w, u, v, rows, cols, 1);
+        if (flowi_fabs(norm - before) <= 4 * FLOWI_EPS * norm) break;
+    }
+    return norm;
+}
+
+/* W <- W min(1, c/sigma(W)), c = bound^(1/layers): the product of the norms is at most bound. */
+static void flowi_residual_normalise(const flowi_residual_parts *r, const flow_real *theta,
+                                     int params) {
+    const flow_real c = flowi_exp(flowi_log(r->bound) / (flow_real)(r->net.depth + 1));
+    int i, l;
+    flowi_copy(r->theta, theta, params);
+    for (l = 0; l <= r->net.depth && flowi_finite(r->bound); l++) {
+        const flowi_layer s = flowi_mlp_layer(&r->net, l);
+        flow_real *u = r->norms + l * (2 * r->most + 1), *v = u + r->most, *sigma = v + r->most;
+        *sigma = flowi_residual_norm(theta + s.weight, u, v, s.out, s.in);
+        for (i = s.weight; i < s.bias && *sigma > c; i++) r->theta[i] *= c / *sigma;
+    }
+}
+
+/* dW += (c/sigma) (dW~ - (sum dW~ W~)/c u v'), W~ = (c/sigma) W: sigma = u'W v moves as u'dW v. */
+static void flowi_residual_unnormalise(const flowi_residual_parts *r, flow_real *dtheta) {
+    const flow_real c = flowi_exp(flowi_log(r->bound) / (flow_real)(r->net.depth + 1));
+    int i, j, l;
+    for (l = 0; l <= r->net.depth; l++) {
+        const flowi_layer s = flowi_mlp_layer(&r->net, l);
+        const flow_real *u = r->norms + l * (2 * r->most + 1), *v = u + r->most;
+        const flow_real sigma = v[r->most], *dw = r->dtheta + s.weight;
+        const int scaled = flowi_finite(r->bound) && sigma > c;
+        const flow_real factor = scaled ? c / sigma : 1;
+        const flow_real along = scaled ? flowi_dot(dw, r->theta + s.weight, s.in * s.out) / c : 0;
+        for (i = 0; i < s.out; i++)
+            for (j = 0; j < s.in; j++)
+                dtheta[s.weight + i * s.in + j] +=
+                    factor * (dw[i * s.in + j] - (scaled ? along * u[i] * v[j] : 0));
+        for (i = 0; i < s.out; i++) dtheta[s.bias + i] += r->dtheta[s.bias + i];
+    }
+}
+
+/* g(x) and, from d tangents, logdet += sign log|det(I + J_g)|; keeps (I + J_g)^-1. */
+static int flowi_residual_evaluate(const flowi_residual_parts *r, flow_real *logdet,
+                                   flow_real sign, const flow_real *x, int n, int d) {
+    int i, j, k, err;
+    for (i = 0; i < n * d * d; i++) r->s[i] = i / (n * d) == i % d ? 1 : 0;
+    flow_mlp_forward(&r->net, r->theta, r->g, x, n, r->cache);
+    flow_mlp_tangent(&r->net, r->theta, r->jy, r->s, n, d, r->cache);
+    for (i = 0; i < n; i++) {
+        flow_real log_det = 0;
+        for (k = 0; k < d; k++)
+            for (j = 0; j < d; j++)
+                r->matrix[k * d + j] = (k == j ? 1 : 0) + r->jy[(j * n + i) * d + k];
+        err = flow_inverse(r->inverse + i * d * d, &log_det, r->matrix, d);
+        if (err < 0) return err;
+        logdet[i] += sign * log_det;
+    }
+    return FLOW_OK;
+}
+
+static int flowi_residual_forward(const flow_bijection *b, const flow_real *theta, flow_real *y,
+                                  flow_real *logdet, const flow_real *x, int n,
+                                  flow_real *cache) {
+    const flowi_residual_parts r = flowi_residual_split(b, cache, n);
+    int i, err;
+    if (!flowi_all_finite(theta, b->params)) return FLOW_E_FINITE;
+    flowi_residual_normalise(&r, theta, b->params);
+    err = flowi_residual_evaluate(&r, logdet, 1, x, n, b->d);
+    for (i = 0; i < n * b->d && err == FLOW_OK; i++) y[i] = x[i] + r.g[i];
+    return err;
+}
+
+/* x <- y - g(x). The step |x - (y - g(x))| bounds the error once divided by 1 - bound. */
+static int flowi_residual_inverse(const flow_bijection *b, const flow_real *theta, flow_real *x,
+                                  flow_real *logdet, const flow_real *y, int n,
+                                  flow_real *cache) {
+    const flow_residual_spec *spec = (const flow_residual_spec *)b->spec;
+    const flowi_residual_parts r = flowi_residual_split(b, cache, n);
+    const flow_real least = sizeof(flow_real) == sizeof(double) ? FLOWI_R(1e-10) : FLOWI_R(1e-4);
+    const flow_real tol = spec->tol > 0 ? spec->tol : least;
+    const flow_real margin = r.bound < 1 ? 1 - r.bound : 1;
+    const int most = spec->iterations > 0 ? spec->iterations : 5000, count = n * b->d;
+    flow_real *target = r.din, *at = r.s, step = 0;
+    int i, k;
+    if (!flowi_all_finite(theta, b->params)) return FLOW_E_FINITE;
+    flowi_residual_normalise(&r, theta, b->params);
+    flowi_copy(target, y, count);
+    flowi_copy(at, y, count);
+    for (k = 0; k < most; k++) {
+        flow_mlp_forward(&r.net, r.theta, r.g, at, n, r.cache);
+        for (step = 0, i = 0; i < count; i++) {
+            const flow_real next = target[i] - r.g[i], move = flowi_fabs(next - at[i]);
+            if (!(move <= step)) step = move;
+            at[i] = next;
+        }
+        if (!flowi_finite(step)) return FLOW_E_FINITE;
+        if (step <= tol * margin) break;
+    }
+    if (step > tol * margin) return FLOW_E_CONVERGE;
+    flowi_copy(x, at, count);
+    return flowi_residual_evaluate(&r, logdet, -1, x, n, b->d);
+}
+
+/* d log|det A| = tr(A^-1 dA): the cotangent of (J e_j)_k is dlogdet (A^-1)_jk. */
+static int flowi_residual_backward(const flow_bijection *b, const flow_real *theta,
+                                   flow_real *dtheta, flow_real *dx, const flow_real *dy,
+                                   const flow_real *dlogdet, const flow_real *x, int n,
+                                   flow_real *cache) {
+    const flowi_residual_parts r = flowi_residual_split(b, cache, n);
+    const int d = b->d;
+    int i, j, k;
+    (void)theta;
+    for (i = 0; i < b->params; i++) r.dtheta[i] = 0;
+    for (i = 0; i < n; i++)
+        for (j = 0; j < d; j++)
+            for (k = 0; k < d; k++)
+                r.djy[(j * n + i) * d + k] = dlogdet[i] * r.inverse[(i * d + j) * d + k];
+    flow_mlp_tangent_backward(&r.net, r.theta, r.dtheta, r.din, dy, r.djy, x, r.s, n, d, r.cache);
+    for (i = 0; i < n * d; i++) dx[i] = dy[i] + r.din[i];
+    flowi_residual_unnormalise(&r, dtheta);
+    return FLOW_OK;
+}
+
+static void flowi_residual_init(const flow_bijection *b, flow_real *theta, flow_rng *rng) {
+    const flow_mlp net = flowi_residual_net(b);
+    flow_mlp_init(&net, theta, rng);
+}
+
+FLOW_API flow_bijection flow_residual(int d, const flow_residual_spec *spec) {
+    flow_bijection b;
+    flow_mlp net;
+    int most;
+    FLOW_ASSERT(d > 0 && spec);
+    memset(&b, 0, sizeof b);
+    b.name = "residual";
+    b.d = d;
+    b.spec = spec;
+    net = flowi_residual_net(&b);
+    most = spec->width > d ? spec->width : d;
+    b.params = flow_mlp_params(&net);
+    b.cache = 2 * d + 4 * d * d + flow_mlp_cache(&net, 1);
+    b.work = 2 * b.params + (spec->depth + 1) * (2 * most + 1) + d * d;
+    b.init = flowi_residual_init;
+    b.forward = flowi_residual_forward;
+    b.inverse = flowi_residual_inverse;
+    b.backward = flowi_residual_backward;
+    return b;
+}
+
+/* estimate += share * weight_k (-1)^(k+1)/k v'J^k v for k = 1 ... count, weight_k = 1/P(k reached),
+ * from v in r->s; the powers J^k v take turns in r->jy and r->djy. */
+static void flowi_residual_powers(const flowi_residual_parts *r, flow_real *estimate, int n, int d,
+                                  int count, int terms, flow_real roulette, flow_real share) {
+    const flow_real *from = r->s;
+    flow_real weight = share;
+    int i, k;
+    for (k = 1; k <= count; k++) {
+        flow_real *to = from == r->jy ? r->djy : r->jy;
+        flow_mlp_tangent(&r->net, r->theta, to, from, n, 1, r->cache);
+        if (k > terms) weight /= 1 - roulette;
+        for (i = 0; i < n; i++)
+            estimate[i] += weight * (k % 2 ? 1 : -1) / (flow_real)k *
+                           flowi_dot(r->s + i * d, to + i * d, d);
+        from = to;
+    }
+}
+
+FLOW_API int flow_residual_series(const flow_bijection *b, const flow_real *theta,
+                                  flow_real *estimate, flow_rng *rng, const flow_real *x, int n,
+                                  int probes, int terms, flow_real roulette, flow_real *cache) {
+    const flowi_residual_parts r = flowi_residual_split(b, cache, n);
+    const int d = b->d, rounds = probes > 0 ? probes : d;
+    const flow_real share = probes > 0 ? 1 / (flow_real)probes : 1;
+    int i, j, count = terms;
+    FLOW_ASSERT(roulette >= 0 && roulette < 1);
+    if (terms < 1) return FLOW_E_EMPTY;
+    flowi_residual_normalise(&r, theta, b->params);
+    flow_mlp_forward(&r.net, r.theta, r.g, x, n, r.cache);
+    while (roulette > 0 && flow_rng_uniform(rng) >= roulette) count++;
+    for (i = 0; i < n; i++) estimate[i] = 0;
+    for (j = 0; j < rounds; j++) {
+        for (i = 0; i < n * d; i++) {
+            if (probes > 0) r.s[i] = flow_rng_uniform(rng) < FLOWI_R(0.5) ? -1 : 1;
+            else r.s[i] = i % d == j ? 1 : 0;
+        }
+        flowi_residual_powers(&r, estimate, n, d, count, terms, roulette, share);
+    }
+    return flowi_all_finite(estimate, n) ? FLOW_OK : FLOW_E_FINITE;
+}
+
 FLOW_API int flow_root(flow_real *root, flow_root_fn f, void *ctx, flow_real lo, flow_real hi,
                        flow_real tol) {
     flow_real slope, f_lo = f(ctx, lo, &slope), f_hi = f(ctx, hi, &slope), a = (lo + hi) / 2;
@@ -1979,6 +2737,22 @@ FLOW_API int flow_chain_forward(flow_chain *c, flow_real *y, flow_real *logdet, 
     }
     flowi_copy(y, xk, n * c->d);
     return FLOW_OK;
+}
+
+FLOW_API int flow_chain_fit(flow_chain *c, const flow_real *x, int n) {
+    flow_real *xk = c->x, *theta = c->theta, *cache = c->cache;
+    int k, err = FLOW_OK;
+    FLOW_ASSERT(c->theta && n <= c->batch);
+    if (n < 1) return FLOW_E_EMPTY;
+    flowi_copy(xk, x, n * c->d);
+    for (k = 0; k < c->count && err == FLOW_OK; k++) {
+        const flow_bijection *b = &c->layer[k];
+        if (b->fit) err = b->fit(b, theta, xk, n);
+        if (err == FLOW_OK) err = b->forward(b, theta, xk, c->logdet, xk, n, cache);
+        theta += b->params;
+        cache += flowi_chain_cache(c, k);
+    }
+    return err;
 }
 
 FLOW_API int flow_chain_inverse(flow_chain *c, flow_real *x, flow_real *logdet, const flow_real *y,
@@ -2130,6 +2904,16 @@ static void flowi_block_silu(flowi_block *b) {
     }
 }
 
+static void flowi_block_lipswish(flowi_block *b) {
+    int j;
+    flowi_block_silu(b);
+    for (j = 0; j < FLOWI_BLOCK; j++) {
+        b->a[j] /= FLOWI_R(1.1);
+        b->da[j] /= FLOWI_R(1.1);
+        b->dda[j] /= FLOWI_R(1.1);
+    }
+}
+
 /* a = l z for z > 0, l m (e^z - 1) else;  a' = l or l m e^z;  a'' = 0 or l m e^z */
 static void flowi_block_selu(flowi_block *b) {
     const flow_real l = FLOWI_R(1.0507009873554804934), lm = FLOWI_R(1.7580993408473768599);
@@ -2177,26 +2961,13 @@ FLOW_API void flow_activation(int act, flow_real *a, flow_real *da, flow_real *d
         case FLOW_SILU: flowi_block_silu(&b); break;
         case FLOW_SELU: flowi_block_selu(&b); break;
         case FLOW_SOFTPLUS: flowi_block_softplus(&b); break;
+        case FLOW_LIPSWISH: flowi_block_lipswish(&b); break;
         default: flowi_block_relu(&b);
         }
         if (a) flowi_copy(a + i, b.a, m);
         if (da) flowi_copy(da + i, b.da, m);
         if (dda) flowi_copy(dda + i, b.dda, m);
     }
-}
-
-/* Layer l = 0 ... depth: its shape, and where its weights begin in theta. */
-typedef struct {
-    int in, out, weight, bias;
-} flowi_layer;
-
-static flowi_layer flowi_mlp_layer(const flow_mlp *m, int l) {
-    flowi_layer s;
-    s.in = l == 0 ? m->in : m->width;
-    s.out = l == m->depth ? m->out : m->width;
-    s.weight = l == 0 ? 0 : (m->in + 1) * m->width + (l - 1) * (m->width + 1) * m->width;
-    s.bias = s.weight + s.in * s.out;
-    return s;
 }
 
 FLOW_API int flow_mlp_params(const flow_mlp *m) {
@@ -2942,7 +3713,7 @@ static int flowi_mixture_tangent(void *ctx, flow_real *v, flow_real *jv, const f
     for (i = 0; i < n; i++) {
         const flow_path p = flow_path_at(g->path, t[i]);
         flow_real sum;
-        if (i == 0 || t[i] < t[i - 1] || t[i] > t[i - 1]) {
+        if (i == 0 || !(t[i] >= t[i - 1] && t[i] <= t[i - 1])) {
             err = flowi_mixture_spread(m, w.chol, p);
             if (err < 0) return err;
         }
@@ -3064,8 +3835,8 @@ FLOW_API flow_field flow_marginal_field(flow_marginal *g) {
 /* One row more is matched: from it, the cheapest chain of exchanges that ends in a free column is
  * grown column by column (Dijkstra on cost - u - v >= 0). Arrays are numbered from 1, column 0 is
  * where the search starts. */
-static void flowi_assign_row(const flow_real *cost, int n, int row, flow_real *u, flow_real *v,
-                             flow_real *least, int *owner, int *from, int *done) {
+static int flowi_assign_row(const flow_real *cost, int n, int row, flow_real *u, flow_real *v,
+                            flow_real *least, int *owner, int *from, int *done) {
     int j, j0 = 0;
     owner[0] = row;
     for (j = 0; j <= n; j++) {
@@ -3090,6 +3861,7 @@ static void flowi_assign_row(const flow_real *cost, int n, int row, flow_real *u
                 j1 = j;
             }
         }
+        if (j1 == 0) return FLOW_E_FINITE; /* a difference of costs has overflowed */
         for (j = 0; j <= n; j++) {
             if (done[j]) {
                 u[owner[j]] += delta;
@@ -3105,12 +3877,13 @@ static void flowi_assign_row(const flow_real *cost, int n, int row, flow_real *u
         owner[j0] = owner[j1];
         j0 = j1;
     } while (j0 != 0);
+    return FLOW_OK;
 }
 
 FLOW_API int flow_assign(int *match, flow_real *total, const flow_real *cost, int n) {
     const size_t m = (size_t)n + 1;
     flow_real *u, sum = 0;
-    int *owner, i, j;
+    int *owner, i, j, err = FLOW_OK;
     FLOW_ASSERT(match && total && cost);
     if (n < 1) return FLOW_E_EMPTY;
     for (i = 0; i < n; i++)
@@ -3123,14 +3896,15 @@ FLOW_API int flow_assign(int *match, flow_real *total, const flow_real *cost, in
         return FLOW_E_MEMORY;
     }
     memset(owner, 0, 3 * m * sizeof(int));
-    for (i = 1; i <= n; i++)
-        flowi_assign_row(cost, n, i, u, u + m, u + 2 * m, owner, owner + m, owner + 2 * m);
-    for (j = 1; j <= n; j++) match[owner[j] - 1] = j - 1;
-    for (i = 0; i < n; i++) sum += cost[(size_t)i * (size_t)n + (size_t)match[i]];
-    *total = sum;
+    for (i = 1; i <= n && err == FLOW_OK; i++)
+        err = flowi_assign_row(cost, n, i, u, u + m, u + 2 * m, owner, owner + m, owner + 2 * m);
+    for (j = 1; j <= n && err == FLOW_OK; j++) match[owner[j] - 1] = j - 1;
+    for (i = 0; i < n && err == FLOW_OK; i++)
+        sum += cost[(size_t)i * (size_t)n + (size_t)match[i]];
+    if (err == FLOW_OK) *total = sum;
     flow_release(u);
     flow_release(owner);
-    return FLOW_OK;
+    return err;
 }
 
 static flow_real flowi_square_distance(const flow_real *x, const flow_real *y, int d) {
@@ -3233,7 +4007,7 @@ FLOW_API int flow_ks(flow_real *ks, const flow_real *x, int n, flow_fn cdf, void
         const flow_real below = f - (flow_real)i / (flow_real)n;
         if (above > most) most = above;
         if (below > most) most = below;
-        if (!flowi_finite(f)) most = f;
+        if (!flowi_finite(f)) most = f - f; /* NaN, which no comparison replaces */
     }
     *ks = most;
     flow_release(sorted);
@@ -3312,7 +4086,8 @@ FLOW_API int flow_integrate(flow_real *integral, flow_fn f, void *ctx, flow_real
     const flow_real tol = sizeof(flow_real) == sizeof(double) ? FLOWI_R(1e-12) : FLOWI_R(1e-5);
     flow_real sum = 0, total = 0, h = 1, before = 0, earlier = 0, value = 0;
     int level, i;
-    FLOW_ASSERT(integral && f && a < b);
+    FLOW_ASSERT(integral && f && !(a >= b));
+    if (!flowi_finite(b - a)) return FLOW_E_FINITE;
     for (level = 0; level < 12; level++, h /= 2) {
         /* the points of earlier levels have even numbers and are in the sum already */
         for (i = level == 0 ? 0 : 1;; i += level == 0 ? 1 : 2)
@@ -3483,10 +4258,10 @@ FLOW_API int flow_dat_close(flow_dat *f) {
         if (ferror(f->file)) flowi_dat_fail(f, FLOW_E_FILE);
         if (fclose(f->file) != 0) flowi_dat_fail(f, FLOW_E_FILE);
         f->file = NULL;
-        if (f->error == FLOW_OK && rename(f->aside, f->path) != 0) {
-            remove(f->path); /* where rename does not replace */
-            if (rename(f->aside, f->path) != 0) flowi_dat_fail(f, FLOW_E_FILE);
-        }
+#ifdef _WIN32
+        if (f->error == FLOW_OK) remove(f->path); /* there, rename does not replace */
+#endif
+        if (f->error == FLOW_OK && rename(f->aside, f->path) != 0) flowi_dat_fail(f, FLOW_E_FILE);
     }
     err = f->error;
     flow_dat_discard(f);
@@ -3535,7 +4310,6 @@ static int flowi_table_number(flowi_table *t, int c, int *err) {
     double value;
     int length = 0;
     while (c != EOF && !strchr(" \t\r\n,;#", c) && length < FLOWI_TOKEN - 1) {
-        if (c == 0) break;
         token[length++] = (char)c;
         c = getc(t->file);
     }
@@ -3566,8 +4340,9 @@ static int flowi_table_line(flowi_table *t, int *more) {
         }
     }
     *more = c != EOF;
+    if (err == FLOW_OK && commas && commas >= t->column) err = FLOW_E_NUMBER; /* at the end */
     if (err == FLOW_OK && t->column > 0 && t->column < t->d) err = FLOW_E_COLUMNS;
-    if (err == FLOW_OK && ferror(t->file)) err = FLOW_E_FILE;
+    if (ferror(t->file)) err = FLOW_E_FILE;
     return err;
 }
 
