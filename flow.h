@@ -19,7 +19,7 @@
  *     int main(void) {
  *         flow_rng rng;
  *         flow_real x0[2] = {0.5, -1.0}, x1[2], logdet[1] = {0};
- *         flow_bijection layer = flow_planar(2);   (y = x + u tanh(w'x + b))
+ *         flow_bijection layer = flow_planar(2); // y = x + u tanh(w'x + b)
  *         flow_chain chain;
  *         flow_rng_init(&rng, 1);
  *         if (flow_chain_init(&chain, &layer, 1, FLOW_FROM_NOISE, 1, &rng) < 0) return 1;
@@ -516,7 +516,7 @@ typedef struct {
     flow_real *grad;  /* [params] */
     flow_real *in;    /* [batch*(d+1+cond)] input rows of the last forward */
     flow_real *din;   /* [batch*(d+1+cond)] */
-    flow_real *s;     /* [batch*(d+1+cond)] tangent rows */
+    flow_real *s;     /* [8*batch*(d+1+cond)] tangent rows */
     flow_real *v;     /* [batch*d] of the loss */
     flow_real *cache;
     void *memory;
@@ -579,22 +579,28 @@ enum {
     FLOW_MIDPOINT, /* order 2, 2 */
     FLOW_HEUN,     /* order 2, 2 */
     FLOW_RK4,      /* order 4, 4 */
-    FLOW_DOPRI5,   /* order 5, 6  [Dormand and Prince 1980], fixed steps */
+    FLOW_DOPRI5,   /* order 5, 6  [Dormand and Prince 1980]; the one that can adapt its steps */
     FLOW_ODE_COUNT
 };
 typedef struct {
     const char *name;
     int order, stages;
     flow_real a[6][6], b[6], c[6];
+    flow_real e[7]; /* weights of the error estimate, b minus the lower order's; 0: none */
+    flow_real d[7]; /* weights of the dense output */
 } flow_tableau;
 FLOW_API const flow_tableau *flow_ode_tableau(int method);
 
 typedef struct {
     const flow_tableau *tableau;
-    int capacity;    /* the largest n */
-    long evals;      /* evaluations of f so far */
-    flow_real *k;    /* [stages*capacity] */
-    flow_real *x;    /* [capacity] the point at which a stage is evaluated */
+    int capacity;              /* the largest n */
+    long evals;                /* evaluations of f so far */
+    long accepted, rejected;   /* adaptive steps so far */
+    flow_real atol, rtol;      /* tolerances of adaptive steps, 1e-6 each (1e-4 in float) */
+    flow_real least;           /* the smallest step; 0: 16 eps max(|t0|, |t1|) */
+    long most;                 /* the most steps of one solve, 100,000 */
+    flow_real *k;              /* [(stages+1)*capacity] */
+    flow_real *x;              /* [capacity] the point at which a stage is evaluated */
 } flow_ode;
 FLOW_API int flow_ode_init(flow_ode *s, int method, int capacity);
 FLOW_API void flow_ode_free(flow_ode *s);
@@ -607,19 +613,55 @@ FLOW_API int flow_ode_step(flow_ode *s, flow_ode_fn f, void *ctx, flow_real *x, 
 FLOW_API int flow_ode_solve(flow_ode *s, flow_ode_fn f, void *ctx, flow_real *x, flow_real t0,
                             flow_real t1, int steps, int n);
 
+/* x[n] from t0 to t1 in steps chosen so that the estimated error of each,
+ *   sqrt(mean_i (e_i/(atol + rtol max(|x_i|, |x_i after|)))^2),
+ * is at most 1: a rejected step is tried again shorter, an accepted one decides the next by
+ * h <- h clamp(0.9 error^(-1/5), 0.2, 5) [Hairer, Norsett and Wanner 1993, II.4]. FLOW_DOPRI5.
+ * With times[m], which run from t0 towards t1, out[m*n] receives the solution there by the fourth
+ * order interpolant of each step (II.6); else both are NULL and m = 0.
+ * FLOW_E_CONVERGE (a step below s->least, more than s->most), FLOW_E_FINITE, what f returned; then
+ * x is at the last good step. */
+FLOW_API int flow_ode_adapt(flow_ode *s, flow_ode_fn f, void *ctx, flow_real *x, flow_real t0,
+                            flow_real t1, int n, flow_real *out, const flow_real *times, int m);
+
+/* The products with the Jacobian's transpose that a reverse pass needs:
+ * wx[n] = (df/dx)'w at x, t; what w sends to parameters, (df/dtheta)'w, is added where ctx keeps
+ * it. */
+typedef int (*flow_ode_vjp_fn)(void *ctx, flow_real *wx, const flow_real *w, const flow_real *x,
+                               flow_real t);
+/* The reverse of one step from x at t: lambda[n] = dL/d(x after) becomes dL/dx. From the last stage
+ * to the first, w_i = (df/dx)' h (b_i lambda + sum_(j > i) a_ji w_j), and then lambda += sum w_i.
+ * The stages are computed again; work: [2*stages*n]. */
+FLOW_API int flow_ode_step_backward(flow_ode *s, flow_ode_fn f, flow_ode_vjp_fn vjp, void *ctx,
+                                    flow_real *lambda, const flow_real *x, flow_real t,
+                                    flow_real h, int n, flow_real *work);
+
 /* --------------------------------------------------------------------- 10 CONTINUOUS FLOWS
  * A velocity field v(x, t), each sample with its own t. Closed forms, networks and formulas of
  * your own are all this one type.
  *   velocity   v[n*d] = v(x[n*d], t[n])
  *   tangent    the same, and jv[k*n*d] = (dv/dx) s[k*n*d] for k tangents of each sample; may be
- *              NULL: then central differences of the velocity are used (error about 1e-10) */
+ *              NULL: then central differences of the velocity are used (error about 1e-10)
+ *   backward   for training, else NULL: of the sum over samples of dv'v + sum_j djv_j'(dv/dx)s_j,
+ *              dx[n*d] = the gradient in x, grad[params] += the gradient in the parameters
+ * A field of your own sets all members: start from flow_field_of. */
 typedef struct {
     int d;
     void *ctx;
     int (*velocity)(void *ctx, flow_real *v, const flow_real *x, const flow_real *t, int n);
     int (*tangent)(void *ctx, flow_real *v, flow_real *jv, const flow_real *x, const flow_real *t,
                    const flow_real *s, int n, int k);
+    int (*backward)(void *ctx, flow_real *dx, const flow_real *dv, const flow_real *djv,
+                    const flow_real *x, const flow_real *t, const flow_real *s, int n, int k);
+    flow_real *grad; /* [params], or NULL */
+    int params;
 } flow_field;
+
+/* The field of a formula: velocity alone, the rest unset. */
+FLOW_API flow_field flow_field_of(int d, int (*velocity)(void *ctx, flow_real *v,
+                                                         const flow_real *x, const flow_real *t,
+                                                         int n),
+                                  void *ctx);
 
 /* The field of a velocity network without condition (or with net->in's condition columns left to
  * the caller's own field); any n, a batch at a time. */
@@ -627,27 +669,57 @@ FLOW_API flow_field flow_net_field(flow_net *net);
 
 /* The flow of a field: transport of points and of their log-density,
  *   dx/dt = v(x, t),   d log p(x(t), t)/dt = -div v(x, t)    [Chen et al. 2018, theorem 1]
- * with the exact divergence: div v = sum_j e_j'(dv/dx) e_j, d tangents. */
+ * with the exact divergence div v = sum_j e_j'(dv/dx) e_j, d tangents, or Hutchinson's estimate
+ * (1/k) sum_j s_j'(dv/dx) s_j from k random probes, one draw for a whole solve [FFJORD: Grathwohl
+ * et al. 2019, eq. 7 and 8]: E[s s'] = I makes it unbiased. */
+enum { FLOW_EXACT, FLOW_RADEMACHER, FLOW_GAUSSIAN };
+enum { FLOW_BACKPROP = 1, FLOW_ADJOINT };
 typedef struct {
     flow_field field;
     int steps, batch, n;
+    flow_real tol;   /* 0: `steps` equal steps; else FLOW_DOPRI5 adapts to this atol and rtol */
+    int divergence, tangents; /* FLOW_EXACT with d, or the kind of probe and their number */
+    flow_rng *rng;   /* of the probes */
     flow_ode ode;
     int with_logp;     /* is the log-density part of the state? */
     flow_real *state;  /* [batch*(d+1)] points, then their log-densities */
     flow_real *t;      /* [batch] */
-    flow_real *basis;  /* [d*batch*d] the tangents e_j */
-    flow_real *jv;     /* [d*batch*d] */
+    flow_real *basis;  /* [tangents*batch*d] the tangents s_j */
+    flow_real *jv;     /* [tangents*batch*d] */
     flow_real *v, *xh; /* [batch*d], [3*batch*d] scratch */
     flow_real *point;  /* [batch*d] of logprob */
     flow_real *gained; /* [batch] of logprob */
-    void *memory;
+    int gradient;      /* 0, FLOW_BACKPROP or FLOW_ADJOINT */
+    flow_ode reverse;  /* solver of the adjoint */
+    flow_real *path;   /* backprop: [(steps+1)*batch*(d+1)] states; adjoint: 2 batch d + 2 params */
+    flow_real *lambda; /* [batch*(d+1)] dL/dstate */
+    flow_real *work;   /* backprop: [2*stages*batch*(d+1)] */
+    void *memory, *training;
+    size_t bytes, training_bytes; /* what init and what flow_cnf_train took */
 } flow_cnf;
 
 /* steps: those of one transport; may be changed between calls. batch: samples moved at once (any
  * n is taken a batch at a time). FLOW_E_MEMORY. */
 FLOW_API int flow_cnf_init(flow_cnf *c, flow_field field, int method, int steps, int batch);
+/* The same with Hutchinson's divergence: kind of probe FLOW_RADEMACHER (each +1 or -1: the least
+ * variance) or FLOW_GAUSSIAN. n d draws a probe for every solve of n samples, from *rng, which
+ * outlives c. */
+FLOW_API int flow_cnf_init_hutchinson(flow_cnf *c, flow_field field, int method, int steps,
+                                      int batch, int kind, int probes, flow_rng *rng);
 FLOW_API void flow_cnf_free(flow_cnf *c);
-/* v[n*d] and div[n] = sum_j dv_j/dx_j at x[n*d], t[n]; any n. v may be NULL. */
+/* Takes the memory that flow_cnf_nll needs: FLOW_BACKPROP keeps every step, so it grows with
+ * c->steps (which is fixed from here on); FLOW_ADJOINT keeps none. The field has a backward.
+ * FLOW_E_MEMORY, FLOW_E_EMPTY. */
+FLOW_API int flow_cnf_train(flow_cnf *c, int gradient);
+/* Maximum likelihood: *loss = -(1/n) sum log p(x_i), field.grad += its gradient; n <= batch.
+ *   FLOW_BACKPROP  back through every step of the solver: the exact gradient of what was computed;
+ *                  equal steps only
+ *   FLOW_ADJOINT   da/dt = -(df/dy)'a,  dg/dt = -(df/dtheta)'a  solved from 0 to 1, with
+ *                  y = (x, log p) solved back beside them [Chen et al. 2018, algorithm 1]: memory
+ *                  for one state; exact as the tolerance goes to 0
+ * FLOW_E_EMPTY, FLOW_E_FINITE, the solver's and the field's errors. */
+FLOW_API int flow_cnf_nll(flow_cnf *c, flow_real *loss, const flow_real *x, int n);
+/* v[n*d] and div[n] = sum_j dv_j/dx_j (or its estimate) at x[n*d], t[n]; any n. v may be NULL. */
 FLOW_API int flow_cnf_divergence(flow_cnf *c, flow_real *v, flow_real *div, const flow_real *x,
                                  const flow_real *t, int n);
 /* x[n*d] moved in place from time t0 to t1; with logp not NULL, logp[n] -= the integral of the
@@ -3125,6 +3197,8 @@ FLOW_API void flow_mlp_tangent_backward(const flow_mlp *m, const flow_real *thet
     flowi_mlp_reverse(m, theta, dtheta, dx, dy, x, n, &p, p.zbar);
 }
 
+#define FLOWI_TANGENTS 8 /* as many tangents go through a network at once */
+
 FLOW_API int flow_net_init(flow_net *net, int d, int cond, int width, int depth, int act,
                            int batch, flow_rng *rng) {
     const int in = d + 1 + cond;
@@ -3142,15 +3216,15 @@ FLOW_API int flow_net_init(flow_net *net, int d, int cond, int width, int depth,
     net->mlp.act = act;
     net->params = flow_mlp_params(&net->mlp);
     rows = flowi_size(batch, in, 1);
-    block = flowi_new(2 * (size_t)net->params + 3 * rows + flowi_size(batch, d, 1) +
-                      (size_t)flow_mlp_cache(&net->mlp, batch));
+    block = flowi_new(2 * (size_t)net->params + (2 + FLOWI_TANGENTS) * rows +
+                      flowi_size(batch, d, 1) + (size_t)flow_mlp_cache(&net->mlp, batch));
     if (!block) return FLOW_E_MEMORY;
     net->memory = block;
     net->theta = flowi_carve(&block, (size_t)net->params);
     net->grad = flowi_carve(&block, (size_t)net->params);
     net->in = flowi_carve(&block, rows);
     net->din = flowi_carve(&block, rows);
-    net->s = flowi_carve(&block, rows);
+    net->s = flowi_carve(&block, FLOWI_TANGENTS * rows);
     net->v = flowi_carve(&block, flowi_size(batch, d, 1));
     net->cache = block;
     flow_mlp_init(&net->mlp, net->theta, rng);
@@ -3184,15 +3258,22 @@ FLOW_API void flow_net_backward(flow_net *net, flow_real *dx, const flow_real *d
     for (i = 0; i < n && dx; i++) flowi_copy(dx + i * d, net->din + i * in, d);
 }
 
-/* A tangent of x alone: time and condition stand still. */
-FLOW_API void flow_net_tangent(flow_net *net, flow_real *jv, const flow_real *s, int n, int k) {
+/* Tangent rows of x alone: time and condition stand still. */
+static void flowi_net_rows(flow_net *net, const flow_real *s, int n, int k) {
     const int d = net->d, in = net->mlp.in;
-    int i, j;
+    int i;
+    for (i = 0; i < k * n * in; i++) net->s[i] = 0;
+    for (i = 0; i < k * n; i++) flowi_copy(net->s + i * in, s + i * d, d);
+}
+
+FLOW_API void flow_net_tangent(flow_net *net, flow_real *jv, const flow_real *s, int n, int k) {
+    const int d = net->d;
+    int j;
     FLOW_ASSERT(net->theta && n >= 0 && n <= net->batch);
-    for (i = 0; i < n * in; i++) net->s[i] = 0;
-    for (j = 0; j < k; j++) {
-        for (i = 0; i < n; i++) flowi_copy(net->s + i * in, s + (j * n + i) * d, d);
-        flow_mlp_tangent(&net->mlp, net->theta, jv + j * n * d, net->s, n, 1, net->cache);
+    for (j = 0; j < k; j += FLOWI_TANGENTS) {
+        const int m = flowi_min(FLOWI_TANGENTS, k - j);
+        flowi_net_rows(net, s + j * n * d, n, m);
+        flow_mlp_tangent(&net->mlp, net->theta, jv + j * n * d, net->s, n, m, net->cache);
     }
 }
 
@@ -3288,13 +3369,15 @@ FLOW_API void flow_ema_update(flow_real *average, const flow_real *theta, flow_r
 #define FLOWI_Q(p, q) ((flow_real)(p) / (flow_real)(q))
 
 static const flow_tableau flowi_tableaux[FLOW_ODE_COUNT] = {
-    {"euler", 1, 1, {{0}}, {1}, {0}},
-    {"midpoint", 2, 2, {{0}, {FLOWI_Q(1, 2)}}, {0, 1}, {0, FLOWI_Q(1, 2)}},
-    {"heun", 2, 2, {{0}, {1}}, {FLOWI_Q(1, 2), FLOWI_Q(1, 2)}, {0, 1}},
+    {"euler", 1, 1, {{0}}, {1}, {0}, {0}, {0}},
+    {"midpoint", 2, 2, {{0}, {FLOWI_Q(1, 2)}}, {0, 1}, {0, FLOWI_Q(1, 2)}, {0}, {0}},
+    {"heun", 2, 2, {{0}, {1}}, {FLOWI_Q(1, 2), FLOWI_Q(1, 2)}, {0, 1}, {0}, {0}},
     {"rk4", 4, 4,
      {{0}, {FLOWI_Q(1, 2)}, {0, FLOWI_Q(1, 2)}, {0, 0, 1}},
      {FLOWI_Q(1, 6), FLOWI_Q(1, 3), FLOWI_Q(1, 3), FLOWI_Q(1, 6)},
-     {0, FLOWI_Q(1, 2), FLOWI_Q(1, 2), 1}},
+     {0, FLOWI_Q(1, 2), FLOWI_Q(1, 2), 1},
+     {0},
+     {0}},
     {"dopri5", 5, 6,
      {{0},
       {FLOWI_Q(1, 5)},
@@ -3305,7 +3388,12 @@ static const flow_tableau flowi_tableaux[FLOW_ODE_COUNT] = {
        FLOWI_Q(-5103, 18656)}},
      {FLOWI_Q(35, 384), 0, FLOWI_Q(500, 1113), FLOWI_Q(125, 192), FLOWI_Q(-2187, 6784),
       FLOWI_Q(11, 84)},
-     {0, FLOWI_Q(1, 5), FLOWI_Q(3, 10), FLOWI_Q(4, 5), FLOWI_Q(8, 9), 1}},
+     {0, FLOWI_Q(1, 5), FLOWI_Q(3, 10), FLOWI_Q(4, 5), FLOWI_Q(8, 9), 1},
+     {FLOWI_Q(71, 57600), 0, FLOWI_Q(-71, 16695), FLOWI_Q(71, 1920), FLOWI_Q(-17253, 339200),
+      FLOWI_Q(22, 525), FLOWI_Q(-1, 40)},
+     {FLOWI_Q(-12715105075.0, 11282082432.0), 0, FLOWI_Q(87487479700.0, 32700410799.0),
+      FLOWI_Q(-10690763975.0, 1880347072.0), FLOWI_Q(701980252875.0, 199316789632.0),
+      FLOWI_Q(-1453857185.0, 822651844.0), FLOWI_Q(69997945.0, 29380423.0)}},
 };
 
 FLOW_API const flow_tableau *flow_ode_tableau(int method) {
@@ -3318,9 +3406,11 @@ FLOW_API int flow_ode_init(flow_ode *s, int method, int capacity) {
     memset(s, 0, sizeof *s);
     s->tableau = flow_ode_tableau(method);
     s->capacity = capacity;
-    s->k = flowi_new(flowi_size(s->tableau->stages + 1, capacity, 1));
+    s->atol = s->rtol = sizeof(flow_real) == sizeof(double) ? FLOWI_R(1e-6) : FLOWI_R(1e-4);
+    s->most = 100000;
+    s->k = flowi_new(flowi_size(s->tableau->stages + 2, capacity, 1));
     if (!s->k) return FLOW_E_MEMORY;
-    s->x = s->k + flowi_size(s->tableau->stages, capacity, 1);
+    s->x = s->k + flowi_size(s->tableau->stages + 1, capacity, 1);
     return FLOW_OK;
 }
 
@@ -3372,7 +3462,169 @@ FLOW_API int flow_ode_solve(flow_ode *s, flow_ode_fn f, void *ctx, flow_real *x,
     return FLOW_OK;
 }
 
+/* k_1 = f(x, t) is in s->k; the other stages, the new point in s->x and k_7 = f there. */
+static int flowi_ode_try(flow_ode *s, flow_ode_fn f, void *ctx, const flow_real *x, flow_real t,
+                         flow_real h, int n) {
+    const flow_tableau *b = s->tableau;
+    int i, err;
+    for (i = 1; i <= b->stages; i++) {
+        const int last = i == b->stages;
+        flowi_ode_combine(s, x, last ? b->b : b->a[i], i, h, n);
+        err = f(ctx, s->k + (size_t)i * (size_t)n, s->x, t + (last ? 1 : b->c[i]) * h);
+        s->evals++;
+        if (err < 0) return err;
+    }
+    return FLOW_OK;
+}
+
+/* sqrt(mean (v_i/(atol + rtol max(|x_i|, |y_i|)))^2) */
+static flow_real flowi_ode_norm(const flow_ode *s, const flow_real *v, const flow_real *x,
+                                const flow_real *y, int n) {
+    flow_real sum = 0;
+    int i;
+    for (i = 0; i < n; i++) {
+        const flow_real a = flowi_fabs(x[i]), b = flowi_fabs(y[i]);
+        const flow_real r = v[i] / (s->atol + s->rtol * (a > b ? a : b));
+        sum += r * r;
+    }
+    return n > 0 ? flowi_sqrt(sum / (flow_real)n) : 0;
+}
+
+/* The norm of the error h sum_j e_j k_j of the step just tried, x -> s->x. */
+static flow_real flowi_ode_error(const flow_ode *s, const flow_real *x, flow_real h, int n) {
+    const flow_tableau *b = s->tableau;
+    flow_real sum = 0;
+    int i, j;
+    for (i = 0; i < n; i++) {
+        const flow_real ax = flowi_fabs(x[i]), ay = flowi_fabs(s->x[i]);
+        flow_real e = 0;
+        for (j = 0; j <= b->stages; j++) e += b->e[j] * s->k[(size_t)j * (size_t)n + (size_t)i];
+        e *= h / (s->atol + s->rtol * (ax > ay ? ax : ay));
+        sum += e * e;
+    }
+    return n > 0 ? flowi_sqrt(sum / (flow_real)n) : 0;
+}
+
+/* A first step that moves x by about a hundredth of its scale. */
+static flow_real flowi_ode_first(const flow_ode *s, const flow_real *x, flow_real span, int n) {
+    const flow_real d0 = flowi_ode_norm(s, x, x, x, n), d1 = flowi_ode_norm(s, s->k, x, x, n);
+    const flow_real h = d0 > FLOWI_R(1e-5) && d1 > FLOWI_R(1e-5)
+                            ? d0 / (100 * d1)
+                            : FLOWI_R(1e-6) * flowi_fabs(span);
+    return flowi_copysign(h < flowi_fabs(span) ? h : flowi_fabs(span), span);
+}
+
+/* The solution at t + theta h inside the step x -> s->x:
+ * x + theta (y + (1 - theta)(r + theta (y - r - h k_7 - r + (1 - theta) h sum d_j k_j))) with
+ * y = (x after) - x, r = h k_1 - y. */
+static void flowi_ode_dense(const flow_ode *s, flow_real *out, const flow_real *x, flow_real h,
+                            flow_real theta, int n) {
+    const flow_tableau *b = s->tableau;
+    const flow_real *k7 = s->k + (size_t)b->stages * (size_t)n;
+    int i, j;
+    for (i = 0; i < n; i++) {
+        const flow_real y = s->x[i] - x[i], r = h * s->k[i] - y, q = y - h * k7[i] - r;
+        flow_real p = 0;
+        for (j = 0; j <= b->stages; j++) p += b->d[j] * s->k[(size_t)j * (size_t)n + (size_t)i];
+        out[i] = x[i] + theta * (y + (1 - theta) * (r + theta * (q + (1 - theta) * h * p)));
+    }
+}
+
+/* By how much the next step is longer: 0.9 error^(-1/5) between 0.2 and 5. */
+static flow_real flowi_ode_factor(flow_real error) {
+    const flow_real factor = error > 0 ? FLOWI_R(0.9) * flowi_exp(-flowi_log(error) / 5) : 5;
+    if (!flowi_finite(error) || factor < FLOWI_R(0.2)) return FLOWI_R(0.2);
+    return factor < 5 ? factor : 5;
+}
+
+FLOW_API int flow_ode_adapt(flow_ode *s, flow_ode_fn f, void *ctx, flow_real *x, flow_real t0,
+                            flow_real t1, int n, flow_real *out, const flow_real *times, int m) {
+    const flow_real span = t1 - t0, size = flowi_fabs(t0) > flowi_fabs(t1) ? t0 : t1;
+    const flow_real least = s->least > 0 ? s->least : 16 * FLOWI_EPS * flowi_fabs(size);
+    flow_real t = t0, h, *k7;
+    int err, refused = 0;
+    long tries;
+    FLOW_ASSERT(s->k && s->tableau->e[0] > 0 && n >= 0 && n <= s->capacity);
+    if (!flowi_finite(span) || !flowi_all_finite(x, n)) return FLOW_E_FINITE;
+    for (; m > 0 && !((*times - t0) * span > 0); m--, times++, out += n) flowi_copy(out, x, n);
+    if (!(span < 0 || span > 0)) return FLOW_OK;
+    k7 = s->k + (size_t)s->tableau->stages * (size_t)n;
+    err = f(ctx, s->k, x, t0);
+    s->evals++;
+    if (err < 0) return err;
+    if (!flowi_all_finite(s->k, n)) return FLOW_E_FINITE;
+    h = flowi_ode_first(s, x, span, n);
+    for (tries = 0; tries < s->most; tries++) {
+        const int last = flowi_fabs(h) >= flowi_fabs(t1 - t);
+        flow_real error, factor;
+        if (last) h = t1 - t;
+        err = flowi_ode_try(s, f, ctx, x, t, h, n);
+        if (err < 0) return err;
+        error = flowi_ode_error(s, x, h, n);
+        factor = flowi_ode_factor(error);
+        if (!(error <= 1)) {
+            s->rejected++;
+            refused = 1;
+            h *= factor < 1 ? factor : 1;
+            if (flowi_fabs(h) < least) return flowi_finite(error) ? FLOW_E_CONVERGE : FLOW_E_FINITE;
+            continue;
+        }
+        s->accepted++;
+        for (; m > 0 && (last || !((*times - (t + h)) * span > 0)); m--, times++, out += n)
+            flowi_ode_dense(s, out, x, h, (*times - t) / h, n);
+        flowi_copy(x, s->x, n);
+        flowi_copy(s->k, k7, n);
+        if (last) return FLOW_OK;
+        t += h;
+        h *= refused && factor > 1 ? 1 : factor;
+        refused = 0;
+        if (flowi_fabs(h) < least) h = flowi_copysign(least, span);
+    }
+    return FLOW_E_CONVERGE;
+}
+
+FLOW_API int flow_ode_step_backward(flow_ode *s, flow_ode_fn f, flow_ode_vjp_fn vjp, void *ctx,
+                                    flow_real *lambda, const flow_real *x, flow_real t,
+                                    flow_real h, int n, flow_real *work) {
+    const flow_tableau *b = s->tableau;
+    flow_real *point = work, *w = work + (size_t)b->stages * (size_t)n;
+    int i, j, l, err;
+    for (i = 0; i < b->stages; i++) { /* the stages' points again */
+        flowi_ode_combine(s, x, b->a[i], i, h, n);
+        flowi_copy(point + (size_t)i * (size_t)n, s->x, n);
+        if (i + 1 == b->stages) break;
+        err = f(ctx, s->k + (size_t)i * (size_t)n, s->x, t + b->c[i] * h);
+        s->evals++;
+        if (err < 0) return err;
+    }
+    for (i = b->stages - 1; i >= 0; i--) {
+        for (l = 0; l < n; l++) s->x[l] = h * b->b[i] * lambda[l];
+        for (j = i + 1; j < b->stages; j++)
+            for (l = 0; l < n; l++)
+                s->x[l] += h * b->a[j][i] * w[(size_t)j * (size_t)n + (size_t)l];
+        err = vjp(ctx, w + (size_t)i * (size_t)n, s->x, point + (size_t)i * (size_t)n,
+                  t + b->c[i] * h);
+        if (err < 0) return err;
+    }
+    for (i = 0; i < b->stages; i++)
+        for (l = 0; l < n; l++) lambda[l] += w[(size_t)i * (size_t)n + (size_t)l];
+    return flowi_all_finite(lambda, n) ? FLOW_OK : FLOW_E_FINITE;
+}
+
 /* --------------------------------------------------------------------- 10 continuous flows */
+
+FLOW_API flow_field flow_field_of(int d, int (*velocity)(void *ctx, flow_real *v,
+                                                         const flow_real *x, const flow_real *t,
+                                                         int n),
+                                  void *ctx) {
+    flow_field f;
+    FLOW_ASSERT(d > 0 && velocity);
+    memset(&f, 0, sizeof f);
+    f.d = d;
+    f.velocity = velocity;
+    f.ctx = ctx;
+    return f;
+}
 
 static int flowi_net_velocity(void *ctx, flow_real *v, const flow_real *x, const flow_real *t,
                               int n) {
@@ -3398,37 +3650,70 @@ static int flowi_net_tangent(void *ctx, flow_real *v, flow_real *jv, const flow_
     return FLOW_OK;
 }
 
+/* A batch and up to FLOWI_TANGENTS tangents at once; dv's own share goes with the first of them. */
+static void flowi_net_pull(flow_net *net, flow_real *dx, const flow_real *dv, const flow_real *djv,
+                           const flow_real *s, int n, int k) {
+    const int d = net->d, in = net->mlp.in;
+    int i;
+    flowi_net_rows(net, s, n, k);
+    flow_mlp_tangent_backward(&net->mlp, net->theta, net->grad, net->din, dv, djv, net->in, net->s,
+                              n, k, net->cache);
+    for (i = 0; i < n * d; i++) dx[i] += net->din[i / d * in + i % d];
+}
+
+static int flowi_net_backward(void *ctx, flow_real *dx, const flow_real *dv, const flow_real *djv,
+                              const flow_real *x, const flow_real *t, const flow_real *s, int n,
+                              int k) {
+    flow_net *net = (flow_net *)ctx;
+    const int d = net->d;
+    int i, j;
+    FLOW_ASSERT(n <= net->batch);
+    flow_net_forward(net, net->v, x, t, NULL, n);
+    for (i = 0; i < n * d; i++) dx[i] = 0;
+    flowi_net_pull(net, dx, dv, djv, s, n, flowi_min(FLOWI_TANGENTS, k));
+    for (i = 0; i < n * d; i++) net->v[i] = 0;
+    for (j = FLOWI_TANGENTS; j < k; j += FLOWI_TANGENTS)
+        flowi_net_pull(net, dx, net->v, djv + j * n * d, s + j * n * d, n,
+                       flowi_min(FLOWI_TANGENTS, k - j));
+    return FLOW_OK;
+}
+
 FLOW_API flow_field flow_net_field(flow_net *net) {
-    flow_field f;
+    flow_field f = flow_field_of(net->d, flowi_net_velocity, net);
     FLOW_ASSERT(net->cond == 0);
-    f.d = net->d;
-    f.ctx = net;
-    f.velocity = flowi_net_velocity;
     f.tangent = flowi_net_tangent;
+    f.backward = flowi_net_backward;
+    f.grad = net->grad;
+    f.params = net->params;
     return f;
 }
 
-FLOW_API int flow_cnf_init(flow_cnf *c, flow_field field, int method, int steps, int batch) {
+static int flowi_cnf_init(flow_cnf *c, flow_field field, int method, int steps, int batch,
+                          int tangents) {
     const size_t points = flowi_size(batch, field.d, 1);
+    const size_t reals = (2 * (size_t)tangents + 6) * points + 3 * (size_t)batch;
     flow_real *block;
     int err;
-    FLOW_ASSERT(c && field.velocity && field.d > 0 && batch > 0);
+    FLOW_ASSERT(c && field.velocity && field.d > 0 && batch > 0 && tangents > 0);
     memset(c, 0, sizeof *c);
     c->field = field;
     c->steps = steps;
     c->batch = batch;
+    c->tangents = tangents;
     err = flow_ode_init(&c->ode, method, batch * (field.d + 1));
     if (err < 0) return err;
-    block = flowi_new((2 * (size_t)field.d + 6) * points + 3 * (size_t)batch);
+    block = flowi_new(reals);
     if (!block) {
         flow_ode_free(&c->ode);
         return FLOW_E_MEMORY;
     }
     c->memory = block;
+    c->bytes = sizeof(flow_real) *
+               (reals + flowi_size(c->ode.tableau->stages + 2, c->ode.capacity, 1));
     c->state = flowi_carve(&block, points + (size_t)batch);
     c->t = flowi_carve(&block, (size_t)batch);
-    c->basis = flowi_carve(&block, (size_t)field.d * points);
-    c->jv = flowi_carve(&block, (size_t)field.d * points);
+    c->basis = flowi_carve(&block, (size_t)tangents * points);
+    c->jv = flowi_carve(&block, (size_t)tangents * points);
     c->v = flowi_carve(&block, points);
     c->xh = flowi_carve(&block, 3 * points);
     c->point = flowi_carve(&block, points);
@@ -3436,9 +3721,27 @@ FLOW_API int flow_cnf_init(flow_cnf *c, flow_field field, int method, int steps,
     return FLOW_OK;
 }
 
+FLOW_API int flow_cnf_init(flow_cnf *c, flow_field field, int method, int steps, int batch) {
+    return flowi_cnf_init(c, field, method, steps, batch, field.d);
+}
+
+FLOW_API int flow_cnf_init_hutchinson(flow_cnf *c, flow_field field, int method, int steps,
+                                      int batch, int kind, int probes, flow_rng *rng) {
+    int err;
+    FLOW_ASSERT((kind == FLOW_RADEMACHER || kind == FLOW_GAUSSIAN) && rng);
+    if (probes < 1) return FLOW_E_EMPTY;
+    err = flowi_cnf_init(c, field, method, steps, batch, probes);
+    if (err < 0) return err;
+    c->divergence = kind;
+    c->rng = rng;
+    return FLOW_OK;
+}
+
 FLOW_API void flow_cnf_free(flow_cnf *c) {
     flow_ode_free(&c->ode);
+    flow_ode_free(&c->reverse);
     flow_release(c->memory);
+    flow_release(c->training);
     memset(c, 0, sizeof *c);
 }
 
@@ -3461,31 +3764,43 @@ static int flowi_cnf_differences(flow_cnf *c, flow_real *jv, const flow_real *x,
     return FLOW_OK;
 }
 
-/* The tangents e_j: basis[(j*n + i)*d + l] = 1 where l = j. */
+/* The tangents s_j of n samples: e_j, so that basis[(j*n + i)*d + l] = 1 where l = j, or probes. */
 static void flowi_cnf_basis(flow_cnf *c, int n) {
-    const int d = c->field.d;
-    int i, j, l;
-    for (j = 0; j < d; j++)
-        for (i = 0; i < n; i++)
-            for (l = 0; l < d; l++) c->basis[(j * n + i) * d + l] = j == l ? 1 : 0;
+    const int d = c->field.d, count = c->tangents * n * d;
+    int i;
+    if (c->divergence == FLOW_GAUSSIAN) {
+        for (i = 0; i < c->tangents; i++) flow_normal_sample(c->rng, c->basis + i * n * d, n, d);
+    } else if (c->divergence == FLOW_RADEMACHER) {
+        for (i = 0; i < count; i++)
+            c->basis[i] = flow_rng_uniform(c->rng) < FLOWI_R(0.5) ? -1 : 1;
+    } else {
+        for (i = 0; i < count; i++) c->basis[i] = i / (n * d) == i % d ? 1 : 0;
+    }
 }
 
-/* v and div v = sum_j e_j'(dv/dx)e_j at x[n*d], times c->t[n], basis made for n. */
+/* Each tangent's share of the divergence: the exact one sums them, Hutchinson's is their mean. */
+static flow_real flowi_cnf_share(const flow_cnf *c) {
+    return c->divergence == FLOW_EXACT ? 1 : 1 / (flow_real)c->tangents;
+}
+
+/* v and div v = share sum_j s_j'(dv/dx)s_j at x[n*d], times c->t[n], basis made for n. */
 static int flowi_cnf_divergence(flow_cnf *c, flow_real *v, flow_real *div, const flow_real *x,
                                 int n) {
     const flow_field *f = &c->field;
-    const int d = f->d;
+    const int d = f->d, k = c->tangents;
+    const flow_real share = flowi_cnf_share(c);
     int i, j, err;
     if (f->tangent) {
-        err = f->tangent(f->ctx, v, c->jv, x, c->t, c->basis, n, d);
+        err = f->tangent(f->ctx, v, c->jv, x, c->t, c->basis, n, k);
     } else {
         err = f->velocity(f->ctx, v, x, c->t, n);
-        if (err == FLOW_OK) err = flowi_cnf_differences(c, c->jv, x, c->basis, n, d);
+        if (err == FLOW_OK) err = flowi_cnf_differences(c, c->jv, x, c->basis, n, k);
     }
     if (err < 0) return err;
     for (i = 0; i < n; i++) {
         div[i] = 0;
-        for (j = 0; j < d; j++) div[i] += c->jv[(j * n + i) * d + j];
+        for (j = 0; j < k; j++)
+            div[i] += share * flowi_dot(c->basis + (j * n + i) * d, c->jv + (j * n + i) * d, d);
     }
     return FLOW_OK;
 }
@@ -3516,6 +3831,13 @@ static int flowi_cnf_rate(void *ctx, flow_real *dx, const flow_real *x, flow_rea
     return err;
 }
 
+static int flowi_cnf_solve(flow_cnf *c, flow_ode *ode, flow_ode_fn f, flow_real *state,
+                           flow_real t0, flow_real t1, int n) {
+    if (!(c->tol > 0)) return flow_ode_solve(ode, f, c, state, t0, t1, c->steps, n);
+    ode->atol = ode->rtol = c->tol;
+    return flow_ode_adapt(ode, f, c, state, t0, t1, n, NULL, NULL, 0);
+}
+
 FLOW_API int flow_cnf_transport(flow_cnf *c, flow_real *x, flow_real *logp, flow_real t0,
                                 flow_real t1, int n) {
     const int d = c->field.d;
@@ -3529,8 +3851,8 @@ FLOW_API int flow_cnf_transport(flow_cnf *c, flow_real *x, flow_real *logp, flow
         flowi_copy(c->state, x + i * d, m * d);
         if (logp) flowi_copy(c->state + m * d, logp + i, m);
         if (logp) flowi_cnf_basis(c, m);
-        err = flow_ode_solve(&c->ode, flowi_cnf_rate, c, c->state, t0, t1, c->steps,
-                             logp ? m * (d + 1) : m * d);
+        err = flowi_cnf_solve(c, &c->ode, flowi_cnf_rate, c->state, t0, t1,
+                              logp ? m * (d + 1) : m * d);
         if (err < 0) return err;
         flowi_copy(x + i * d, c->state, m * d);
         if (logp) flowi_copy(logp + i, c->state + m * d, m);
@@ -3559,6 +3881,158 @@ FLOW_API int flow_cnf_logprob(flow_cnf *c, flow_real *logp, const flow_real *x, 
         for (j = 0; j < m; j++) logp[i + j] -= gained[j];
     }
     return FLOW_OK;
+}
+
+FLOW_API int flow_cnf_train(flow_cnf *c, int gradient) {
+    const size_t state = flowi_size(c->batch, c->field.d + 1, 1);
+    const size_t points = flowi_size(c->batch, c->field.d, 1);
+    size_t path, work = 0;
+    flow_real *block;
+    FLOW_ASSERT(c->state && c->field.backward && !c->training);
+    FLOW_ASSERT(gradient == FLOW_BACKPROP || gradient == FLOW_ADJOINT);
+    if (c->steps < 1) return FLOW_E_EMPTY;
+    path = 2 * points + 2 * (size_t)c->field.params;
+    if (gradient == FLOW_BACKPROP) {
+        path = (size_t)(c->steps + 1) * state;
+        work = 2 * (size_t)c->ode.tableau->stages * state;
+    } else {
+        const int method = (int)(c->ode.tableau - flowi_tableaux);
+        const int err = flow_ode_init(&c->reverse, method, (int)(2 * points) + c->field.params);
+        if (err < 0) return err;
+    }
+    c->training_bytes = sizeof(flow_real) *
+                        (path + state + work +
+                         flowi_size(c->ode.tableau->stages + 2, c->reverse.capacity, 1));
+    c->training = block = flowi_new(path + state + work);
+    if (!block) {
+        flow_ode_free(&c->reverse);
+        return FLOW_E_MEMORY;
+    }
+    c->gradient = gradient;
+    c->path = flowi_carve(&block, path);
+    c->lambda = flowi_carve(&block, state);
+    c->work = block;
+    return FLOW_OK;
+}
+
+/* The velocity alone, for the points of the stages: the log-density has no part in them. */
+static int flowi_cnf_points(void *ctx, flow_real *dx, const flow_real *x, flow_real t) {
+    flow_cnf *c = (flow_cnf *)ctx;
+    const int d = c->field.d;
+    int i;
+    for (i = 0; i < c->n; i++) c->t[i] = t;
+    for (i = 0; i < c->n; i++) dx[c->n * d + i] = 0;
+    return c->field.velocity(c->field.ctx, dx, x, c->t, c->n);
+}
+
+/* wx = (dv/dx)'w_x - w_l d(div v)/dx for w = (w_x [n*d], w_l [n]): the cotangent of v is w_x, that
+ * of (dv/dx)s_j is -w_l share s_j. */
+static int flowi_cnf_pull(flow_cnf *c, flow_real *wx, const flow_real *w, const flow_real *wl,
+                          const flow_real *x, flow_real t) {
+    const int d = c->field.d, n = c->n;
+    const flow_real share = flowi_cnf_share(c);
+    int i;
+    for (i = 0; i < n; i++) c->t[i] = t;
+    for (i = 0; i < c->tangents * n * d; i++)
+        c->jv[i] = -share * wl[i / d % n] * c->basis[i];
+    return c->field.backward(c->field.ctx, wx, w, c->jv, x, c->t, c->basis, n, c->tangents);
+}
+
+static int flowi_cnf_vjp(void *ctx, flow_real *wx, const flow_real *w, const flow_real *x,
+                         flow_real t) {
+    flow_cnf *c = (flow_cnf *)ctx;
+    const int points = c->n * c->field.d;
+    int i;
+    for (i = 0; i < c->n; i++) wx[points + i] = 0;
+    return flowi_cnf_pull(c, wx, w, w + points, x, t);
+}
+
+/* Every state on the way from 1 to 0 is kept, then the steps are taken back one by one. */
+static int flowi_cnf_backprop(flow_cnf *c, int n) {
+    const int count = n * (c->field.d + 1);
+    const flow_real h = -1 / (flow_real)c->steps;
+    int k, err;
+    for (k = c->steps - 1; k >= 0; k--) {
+        const flow_real t = 1 - (flow_real)k / (flow_real)c->steps;
+        err = flow_ode_step_backward(&c->ode, flowi_cnf_points, flowi_cnf_vjp, c, c->lambda,
+                                     c->path + (size_t)k * (size_t)count, t, h, count, c->work);
+        if (err < 0) return err;
+    }
+    return FLOW_OK;
+}
+
+/* dy/dt for y = (x [n*d], a [n*d], g [params]): v, -(df/dx)'a, -(df/dtheta)'a. dL/dlog p does not
+ * move: it stays in lambda behind the points. */
+static int flowi_cnf_adjoint_rate(void *ctx, flow_real *dy, const flow_real *y, flow_real t) {
+    flow_cnf *c = (flow_cnf *)ctx;
+    const flow_field *f = &c->field;
+    const int points = c->n * f->d;
+    int i, err;
+    for (i = 0; i < c->n; i++) c->t[i] = t;
+    err = f->velocity(f->ctx, dy, y, c->t, c->n);
+    if (err < 0) return err;
+    for (i = 0; i < f->params; i++) f->grad[i] = 0;
+    err = flowi_cnf_pull(c, dy + points, y + points, c->lambda + points, y, t);
+    for (i = 0; i < points; i++) dy[points + i] = -dy[points + i];
+    for (i = 0; i < f->params; i++) dy[2 * points + i] = -f->grad[i];
+    return err;
+}
+
+/* From z = x(0) back to time 1. field.grad serves as scratch: what stood in it is kept aside. */
+static int flowi_cnf_adjoint(flow_cnf *c, int n) {
+    const int points = n * c->field.d, params = c->field.params;
+    flow_real *y = c->path, *kept = c->path + 2 * points + params;
+    int i, err;
+    flowi_copy(kept, c->field.grad, params);
+    flowi_copy(y, c->state, points);
+    flowi_copy(y + points, c->lambda, points);
+    for (i = 0; i < params; i++) y[2 * points + i] = 0;
+    err = flowi_cnf_solve(c, &c->reverse, flowi_cnf_adjoint_rate, y, 0, 1, 2 * points + params);
+    for (i = 0; i < params; i++)
+        c->field.grad[i] = kept[i] + (err < 0 ? 0 : y[2 * points + i]);
+    return err;
+}
+
+/* The solve from data to noise, its states kept for backprop. */
+static int flowi_cnf_to_noise(flow_cnf *c, int n) {
+    const int count = n * (c->field.d + 1);
+    int k, err;
+    if (c->gradient == FLOW_ADJOINT)
+        return flowi_cnf_solve(c, &c->ode, flowi_cnf_rate, c->state, 1, 0, count);
+    for (k = 0; k < c->steps; k++) {
+        const flow_real t = 1 - (flow_real)k / (flow_real)c->steps;
+        flowi_copy(c->path + (size_t)k * (size_t)count, c->state, count);
+        err = flow_ode_step(&c->ode, flowi_cnf_rate, c, c->state, t, -1 / (flow_real)c->steps,
+                            count);
+        if (err < 0) return err;
+    }
+    return FLOW_OK;
+}
+
+/* L = -(1/n) sum [log N(z_i) - gained_i]:  dL/dz = z/n,  dL/dgained = 1/n */
+FLOW_API int flow_cnf_nll(flow_cnf *c, flow_real *loss, const flow_real *x, int n) {
+    const int d = c->field.d;
+    flow_real *z = c->state, *gained = c->state + n * d, *logp = c->gained, sum = 0;
+    int i, err;
+    FLOW_ASSERT(c->training && n <= c->batch);
+    if (n < 1) return FLOW_E_EMPTY;
+    if (!flowi_all_finite(x, n * d)) return FLOW_E_FINITE;
+    c->n = n;
+    c->with_logp = 1;
+    flowi_cnf_basis(c, n);
+    flowi_copy(z, x, n * d);
+    for (i = 0; i < n; i++) gained[i] = 0;
+    err = flowi_cnf_to_noise(c, n);
+    if (err < 0) return err;
+    flow_normal_logprob(logp, z, n, d);
+    for (i = 0; i < n; i++) {
+        sum -= logp[i] - gained[i];
+        c->lambda[n * d + i] = 1 / (flow_real)n;
+    }
+    *loss = sum / (flow_real)n;
+    if (!flowi_finite(*loss)) return FLOW_E_FINITE;
+    for (i = 0; i < n * d; i++) c->lambda[i] = z[i] / (flow_real)n;
+    return c->gradient == FLOW_BACKPROP ? flowi_cnf_backprop(c, n) : flowi_cnf_adjoint(c, n);
 }
 
 /* ------------------------------------------------------------------------ 11 flow matching */
@@ -3822,10 +4296,8 @@ static int flowi_data_velocity(void *ctx, flow_real *v, const flow_real *x, cons
 }
 
 FLOW_API flow_field flow_marginal_field(flow_marginal *g) {
-    flow_field f;
-    f.d = g->d;
-    f.ctx = g;
-    f.velocity = g->mixture ? flowi_mixture_velocity : flowi_data_velocity;
+    flow_field f = flow_field_of(
+        g->d, g->mixture ? flowi_mixture_velocity : flowi_data_velocity, g);
     f.tangent = g->mixture ? flowi_mixture_tangent : flowi_data_tangent;
     return f;
 }

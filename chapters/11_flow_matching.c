@@ -1,0 +1,277 @@
+/* 11_flow_matching.c - learn a velocity by regression; no ODE is solved to train it.
+ *
+ * Stands beside "Flow Matching" (blog post, 27 May 2026), section 4; "Flow Matching: A Deep Dive",
+ * its algorithms for training and sampling; and the slides "Flow-based generative models", theorem
+ * 1 and "Training flow matching". With noise x0 ~ N(0, I) and data x1:
+ *
+ *     x_t = (1 - t) x0 + t x1,  u = x1 - x0     a straight line for every pair
+ *     loss = E|v(x_t, t) - u|^2,  t ~ U(0, 1)   plain regression
+ *     v*(x, t) = E[x1 - x0 | x_t = x]           what it is least for: v* carries N(0, I) to the
+ *                                               data                           [theorem 1]
+ *     loss = E|v* - u|^2 + E|v - v*|^2          a floor below any network, and the excess over
+ *                                               it, the only part that training can lower
+ *
+ * This loss is the blog's L_FM; papers call it *conditional* flow matching (CFM), for it regresses
+ * on one pair at a time. The blog's L_CFM is conditional on a label: chapter 13. The straight lines
+ * belong to the pairs; the trajectories of v*, which samples follow, are curved. You will see both,
+ * the floor, v beside v*, samples after 1 to 128 Euler steps, and the density that v implies.
+ *
+ * Alone: cc -O2 -I. chapters/11_flow_matching.c -lm -o 11_flow_matching && ./11_flow_matching */
+#define FLOW_IMPLEMENTATION
+#include "chapter.h"
+
+enum { WIDTH = 24, DEPTH = 5, BATCH = 64, PROBES = 1000, FRAMES = 33, MOVED = 400 };
+
+typedef struct {
+    const char *name;
+    int set, rows, n;              /* toy set, -1 for a file; points in train and in held */
+    double *train, *held;          /* held is never trained on */
+    double mean[2], scale[2], box; /* the file's numbers are mean + scale x, |x_j| < box */
+    flow_rng rng;
+    flow_net net;                  /* v, and its flow: */
+    flow_cnf cnf;
+    double x[2 * PROBES], u[2 * PROBES], t[PROBES], v[2 * PROBES], best[2 * PROBES]; /* best: v* */
+} task;
+
+/* "moons: what" for the table, "moons_what" for a block of data. */
+static const char *of(const task *k, const char *joint, const char *what) {
+    static char text[80];
+    snprintf(text, sizeof text, "%s%s%s", k->name, joint, what);
+    return text;
+}
+
+/* A row of x and y in the file's units, then two numbers more. */
+static void put(chapter *c, const task *k, const double *x, double third, double fourth) {
+    double row[4] = {k->mean[0] + k->scale[0] * x[0], k->mean[1] + k->scale[1] * x[1], third, fourth};
+    chapter_row(c, row, 4);
+}
+
+static void draw(task *k, double *x, int n) {
+    if (k->set >= 0) flow_toy_sample(k->set, &k->rng, x, NULL, n);
+    for (int i = 0; k->set < 0 && i < n; i++)
+        memcpy(x + 2 * i, k->train + 2 * flow_rng_below(&k->rng, k->rows), 2 * sizeof *x);
+}
+
+/* 20,000 points of a toy set and n held out; or the shuffled rows of a file, a fifth held out. A
+ * file may have any scale: its columns become (number - mean)/deviation, and go back when written. */
+static void load(chapter *c, task *k, const char *file) {
+    int all = 20000 + c->n;
+    double *x = file ? chapter_data(c, file, 2, &all) : chapter_alloc(c, 2 * (size_t)all);
+    int *order = (int *)chapter_alloc(c, (size_t)all);
+    if (all < 50) chapter_stop(c, 1, "%s: %d points, at least 50 are needed", file, all);
+    flow_rng_permutation(&k->rng, order, all);
+    if (!file) draw(k, x, all);
+    k->n = file ? all / 5 : c->n;
+    k->rows = all - k->n;
+    k->train = chapter_alloc(c, 2 * (size_t)all);
+    k->held = k->train + 2 * k->rows;
+    k->box = file ? 0 : 4.5;
+    for (int j = 0; j < 2; j++) {
+        double mean = 0, square = file ? 0 : 1;
+        for (int i = 0; file && i < all; i++) mean += x[2 * i + j] / all;
+        for (int i = 0; file && i < all; i++) square += pow(x[2 * i + j] - mean, 2) / all;
+        if (!(square > 1e-24 * mean * mean && square < 1e300))
+            chapter_stop(c, 1, "%s: column %d is constant, or varies too far", file, j + 1);
+        k->mean[j] = mean;
+        k->scale[j] = sqrt(square);
+        for (int i = 0; i < all; i++) {
+            k->train[2 * i + j] = (x[2 * order[i] + j] - mean) / k->scale[j];
+            if (file) k->box = fmax(k->box, 1.2 * fabs(k->train[2 * i + j]));
+        }
+    }
+}
+
+/* Probes (x_t, t) with their u, at which v will meet v*: for 8 Gaussians by the closed form of a
+ * mixture, for a file by that of finite data. A sample of 20,000 stands for the other toy sets: good
+ * while the kernel of x_t, (1 - t)/t wide, holds many of its points, so there t ends at 0.95. */
+static void place_probes(chapter *c, task *k) {
+    double weight[8], mean[16], cov[32] = {0}, x0[2 * PROBES], x1[2 * PROBES];
+    int exact = k->set == FLOW_TOY_8GAUSSIANS;
+    flow_mixture mixture;
+    flow_marginal marginal;
+    flow_field best;
+    for (int i = 0; i < 8; i++) {
+        weight[i] = 1;
+        mean[2 * i] = 4 / 1.414 * cos(i * 0.78539816339744831);
+        mean[2 * i + 1] = 4 / 1.414 * sin(i * 0.78539816339744831);
+        cov[4 * i] = cov[4 * i + 3] = 0.25 / (1.414 * 1.414);
+    }
+    chapter_try(c, flow_mixture_init(&mixture, weight, mean, cov, 8, 2), "mixture");
+    chapter_try(c, exact ? flow_marginal_of_mixture(&marginal, &mixture, FLOW_LINEAR)
+                         : flow_marginal_of_data(&marginal, k->train, FLOW_LINEAR, k->rows, 2), "v*");
+    draw(k, x1, PROBES);
+    flow_normal_sample(&k->rng, x0, PROBES, 2);
+    for (int i = 0; i < PROBES; i++)
+        k->t[i] = (exact ? 1 : 0.95) * (i + flow_rng_uniform(&k->rng)) / PROBES;
+    flow_path_sample(FLOW_LINEAR, k->x, k->u, x0, x1, k->t, PROBES, 2);
+    best = flow_marginal_field(&marginal);
+    chapter_try(c, best.velocity(best.ctx, k->best, k->x, k->t, PROBES), "v*");
+    flow_marginal_free(&marginal);
+    flow_mixture_free(&mixture);
+}
+
+/* Over the probes m = E|v - u|^2, E|v* - u|^2, E|v - v*|^2, and five standard errors of the first
+ * less the other two, which is 2 E(v - v*)'(v* - u) = 0. */
+static void measure(chapter *c, task *k, double m[4]) {
+    memset(m, 0, 4 * sizeof *m);
+    chapter_try(c, k->cnf.field.velocity(k->cnf.field.ctx, k->v, k->x, k->t, PROBES), "v");
+    for (int i = 0; i < 2 * PROBES; i++) {
+        double a = k->v[i] - k->best[i], b = k->best[i] - k->u[i];
+        m[0] += (a + b) * (a + b) / PROBES;
+        m[1] += b * b / PROBES;
+        m[2] += a * a / PROBES;
+        m[3] += 4 * a * b * a * b;
+    }
+    m[3] = 5 * sqrt(2 * m[3]) / PROBES; /* 2: the two coordinates may go together */
+}
+
+/* The training algorithm of "A Deep Dive", its seven steps. */
+static void train(chapter *c, task *k, int steps) {
+    double x0[2 * BATCH], x1[2 * BATCH], xt[2 * BATCH], u[2 * BATCH], t[BATCH], loss, row[5];
+    double begin = chapter_seconds();
+    flow_opt opt;
+    chapter_try(c, flow_opt_init(&opt, FLOW_ADAM, 0, k->net.params), "optimiser");
+    chapter_block(c, of(k, "_", "loss"), "step loss floor excess");
+    for (int step = 0; step < steps; step++) {
+        draw(k, x1, BATCH);                                                           /* 1 data */
+        flow_normal_sample(&k->rng, x0, BATCH, 2);                                    /* 2 noise */
+        for (int i = 0; i < BATCH; i++) t[i] = flow_rng_uniform(&k->rng);             /* 3 times */
+        flow_path_sample(FLOW_LINEAR, xt, u, x0, x1, t, BATCH, 2);                    /* 4 and 5 */
+        chapter_try(c, flow_cfm_loss(&k->net, &loss, xt, t, NULL, u, BATCH), "loss"); /* 6 */
+        opt.rate = 8e-3 * flow_schedule_cosine(step, steps);
+        chapter_try(c, flow_opt_step(&opt, k->net.theta, k->net.grad), "step");       /* 7 */
+        chapter_progress(c, k->name, step + 1, steps);
+        if ((step + 1) % (steps / 40 + 1) && step + 1 < steps) continue;
+        row[0] = step + 1;
+        measure(c, k, row + 1);
+        chapter_row(c, row, 4);
+    }
+    flow_opt_free(&opt);
+    begin = 1e3 * (chapter_seconds() - begin) / steps;
+    chapter_say(c, of(k, ": ", "milliseconds a training step"), begin, "");
+    chapter_say(c, of(k, ": ", "floor of the loss, E|v* - u|^2"), row[2], "");
+    chapter_near(c, of(k, ": ", "loss = floor + excess"), row[2] + row[3], row[1], row[4]);
+    chapter_below(c, of(k, ": ", "excess, E|v - v*|^2"), row[3], 0.05 * row[2]);
+    chapter_block(c, of(k, "_", "probes"), "x y t vx vy v*x v*y ux uy, standardised");
+    for (int i = 0; i < PROBES; i++) {
+        double p[9] = {k->x[2 * i], k->x[2 * i + 1], k->t[i], k->v[2 * i], k->v[2 * i + 1],
+                       k->best[2 * i], k->best[2 * i + 1], k->u[2 * i], k->u[2 * i + 1]};
+        chapter_row(c, p, 9);
+    }
+}
+
+/* log p by the backward ODE with the exact divergence: on held-out data against the true density,
+ * or for a file against the Gaussian of its deviations; and its integral over the box. */
+static void check_density(chapter *c, task *k, int grid) {
+    int cells = grid * grid;
+    size_t most = (size_t)(cells > k->n ? cells : k->n);
+    double *x = chapter_alloc(c, 800000), *logp = chapter_alloc(c, most), *truth = chapter_alloc(c, most);
+    double mean = 0, square = 0, mass = 0, h = 2 * k->box / grid, area = k->scale[0] * k->scale[1];
+    chapter_try(c, flow_cnf_logprob(&k->cnf, logp, k->held, k->n), "likelihood");
+    flow_normal_logprob(truth, k->held, k->n, 2);
+    if (k->set >= 0) chapter_try(c, flow_toy_logprob(k->set, truth, k->held, k->n), "true density");
+    for (int i = 0; i < k->n; i++) mean += (truth[i] - logp[i]) / k->n;
+    for (int i = 0; i < k->n; i++) square += pow(truth[i] - logp[i] - mean, 2);
+    chapter_below(c, of(k, ": ", k->set < 0 ? "NLL - a Gaussian's (nats)" : "NLL - entropy (nats)"),
+                  mean, (k->set == FLOW_TOY_CHECKERBOARD ? 0.4 : 0.1) + 5 * sqrt(square) / k->n);
+    draw(k, x, 400000);
+    chapter_try(c, flow_histogram2(truth, x, 400000, -k->box, k->box, grid), "histogram");
+    for (int i = 0; i < 2 * cells; i++)
+        x[i] = ((i % 2 ? i / 2 / grid : i / 2 % grid) + 0.5) * h - k->box;
+    chapter_try(c, flow_cnf_logprob(&k->cnf, logp, x, cells), "likelihood");
+    chapter_block(c, of(k, "_", "density"), "x y model data");
+    for (int i = 0; i < cells; i++) {
+        if (i && i % grid == 0) chapter_gap(c);
+        put(c, k, x + 2 * i, exp(logp[i]) / area, truth[i] / area);
+        mass += exp(logp[i]) * h * h;
+    }
+    chapter_near(c, of(k, ": ", "integral of the density"), 1, mass, 1e-3);
+}
+
+/* W2 of n points x to n points y in up to 8 blocks of 250, root of the mean square. */
+static double distance(chapter *c, const double *x, const double *y, int n) {
+    int m = n < 250 ? n : 250, blocks = n / m < 8 ? n / m : 8;
+    double w2, sum = 0;
+    for (int b = 0; b < blocks; b++, sum += w2 * w2 / blocks)
+        chapter_try(c, flow_w2(&w2, x + 2 * b * m, y + 2 * b * m, m, 2), "W2");
+    return sqrt(sum);
+}
+
+/* The sampling algorithm: x <- x + v(x, t)/N at t = k/N for the whole numbers k below N; so read
+ * "for t in range(0, 1, dt)" in "A Deep Dive". */
+static void check_steps(chapter *c, task *k) {
+    double *x = chapter_alloc(c, 2 * (size_t)k->n), floor, w2, spread = 0;
+    flow_rng same = k->rng;
+    flow_cnf euler;
+    draw(k, x, k->n);
+    floor = distance(c, k->held, x, k->n);
+    for (int i = 0; i < 2 * k->n; i++) spread += k->held[i] * k->held[i] / k->n;
+    chapter_try(c, flow_cnf_init(&euler, k->cnf.field, FLOW_EULER, 1, 256), "Euler");
+    chapter_block(c, of(k, "_", "euler"), "x y W2 floor, N = 1, 2, 4 ... 128 steps");
+    for (; euler.steps <= 128; euler.steps *= 2, k->rng = same, chapter_gap(c)) {
+        chapter_try(c, flow_cnf_sample(&euler, &k->rng, x, k->n), "Euler");
+        w2 = distance(c, k->held, x, k->n);
+        for (int i = 0; i < k->n && i < MOVED; i++) put(c, k, x + 2 * i, w2, floor);
+        if (euler.steps == 1)
+            chapter_near(c, of(k, ": ", "W2 after 1 Euler step"), sqrt(spread), w2, 0.1 * sqrt(spread));
+    }
+    chapter_below(c, of(k, ": ", "W2 after 128 / data to data"), w2 / floor, 1.25);
+    flow_cnf_free(&euler);
+}
+
+/* Trajectories from noise x0 to the data, and beside each the end x1 of a pair's line from x0. */
+static void trace(chapter *c, task *k) {
+    double *x = chapter_alloc(c, 2 * FRAMES * MOVED), *x1 = chapter_alloc(c, 2 * MOVED), *now = x;
+    flow_normal_sample(&k->rng, x, MOVED, 2);
+    draw(k, x1, MOVED);
+    for (int f = 1; f < FRAMES; f++, now += 2 * MOVED) {
+        memcpy(now + 2 * MOVED, now, 2 * MOVED * sizeof *now);
+        k->cnf.steps = 1;
+        chapter_try(c, flow_cnf_transport(&k->cnf, now + 2 * MOVED, NULL, (f - 1) / 32.0, f / 32.0, MOVED),
+                    "trajectories");
+    }
+    chapter_block(c, of(k, "_", "paths"), "x y x1 y1, at t = 0, 1/32 ... 1");
+    for (int i = 0; i < MOVED; i++, chapter_gap(c))
+        for (int f = 0; f < FRAMES; f++)
+            put(c, k, x + 2 * (f * MOVED + i), k->mean[0] + k->scale[0] * x1[2 * i],
+                k->mean[1] + k->scale[1] * x1[2 * i + 1]);
+}
+
+int main(int argc, char **argv) {
+    const char *set = NULL, *file = NULL;
+    int steps = 0;
+    static task k;
+    chapter c;
+    const chapter_flag flags[] = {
+        {"--set", CHAPTER_TEXT, &set, "one toy set: moons, 8gaussians, checkerboard ..."},
+        {"--data", CHAPTER_TEXT, &file, "a file of points instead, two numbers a row"},
+        {"--steps", CHAPTER_INT, &steps, "training steps; 0: 11000, or 2500 when quick"}};
+    chapter_begin(&c, argc, argv, "11_flow_matching", "a velocity learnt by regression", 1500, flags, 3);
+    chapter_require(&c, !set || flow_toy_find(set) >= 0, "--set", "the name of a toy set");
+    chapter_require(&c, steps >= 0, "--steps", "a number of at least 0");
+    for (int s = 0; s < FLOW_TOY_COUNT; s++) {
+        if (file ? s > 0 : set ? s != flow_toy_find(set) : s > 2 || (c.quick && s != 1)) continue;
+        memset(&k, 0, sizeof k);
+        k.set = file ? -1 : s;
+        k.name = file ? "file" : flow_toy_name(s);
+        flow_rng_init(&k.rng, c.seed);
+        load(&c, &k, file);
+        double b = chapter_seconds();
+#define T(n) fprintf(stderr, n " %g\n", chapter_seconds() - b); b = chapter_seconds();
+        place_probes(&c, &k);
+        T("probes")
+        chapter_try(&c, flow_net_init(&k.net, 2, 0, WIDTH, DEPTH, FLOW_SILU, 256, &k.rng), "network");
+        chapter_try(&c, flow_cnf_init(&k.cnf, flow_net_field(&k.net), FLOW_RK4, 12, 256), "flow");
+        train(&c, &k, steps ? steps : c.quick ? 2500 : 11000);
+        T("train")
+        check_density(&c, &k, c.quick ? 32 : 56);
+        T("density")
+        check_steps(&c, &k);
+        T("steps")
+        trace(&c, &k);
+        T("trace")
+        flow_cnf_free(&k.cnf);
+        flow_net_free(&k.net);
+    }
+    return chapter_end(&c);
+}

@@ -1,0 +1,464 @@
+/* chapter.h - what the chapters share: flags, the table of checks, the data file, memory.
+ *
+ * It is here so that a chapter can read like its article and nothing else. A chapter in outline:
+ *
+ *     #define FLOW_IMPLEMENTATION
+ *     #include "chapter.h"                   // before any other header; it includes flow.h
+ *
+ *     int main(int argc, char **argv) {
+ *         int k = 2;
+ *         const chapter_flag flags[] = {{"--k", CHAPTER_COUNT, &k, "the power in x^k"}};
+ *         chapter c;
+ *         chapter_begin(&c, argc, argv, "01_change_of_variables",
+ *                       "how a density changes under a map", 2000, flags, 1);
+ *         double *x = chapter_alloc(&c, (size_t)c.n);
+ *         ...
+ *         chapter_near(&c, "mass of [0, 1]", 1.0, mass, 1e-9);
+ *         chapter_block(&c, "density", "x p");
+ *         chapter_row(&c, row, 2);
+ *         return chapter_end(&c);
+ *     }
+ *
+ * Exit status: 0 all checks ok; 1 a check failed (its data are kept: look at the figure) or the
+ * run could not finish (no data are left behind); 2 a flag or its value was wrong. Whatever ends a
+ * run early says so in one line on stderr. Needs POSIX for the clock, the terminal and folders;
+ * flow.h itself does not. */
+#ifndef CHAPTER_H
+#define CHAPTER_H
+
+/* -std=c99 hides POSIX unless it is asked for, and before the first system header. */
+#ifndef _POSIX_C_SOURCE
+#define _POSIX_C_SOURCE 200809L
+#endif
+
+#ifdef FLOW_FLOAT
+#error "the chapters check to 1e-9 and need double: compile them without FLOW_FLOAT"
+#endif
+
+#include <errno.h>
+#include <inttypes.h>
+#include <math.h>
+#include <stdarg.h>
+#include <stdint.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/stat.h>
+#include <time.h>
+#include <unistd.h>
+
+#include "flow.h"
+
+/* ---- what a chapter knows ------------------------------------------------------------------- */
+
+typedef struct {
+    const char *name; /* "05_planar_flow" */
+    uint64_t seed;    /* --seed, default 1 */
+    int n;            /* --n, number of samples, at least 1 */
+    const char *out;  /* --out, the folder of the data file */
+    int quick;        /* --quick: same code, fewer steps, looser checks */
+    int checks;       /* rows checked so far */
+    int failed;       /* and how many of them failed */
+    flow_dat dat;     /* the data file; chapter_block and chapter_row write to it */
+    char *path;       /* its name, <out>/<name>.dat */
+    void **kept;      /* memory to free at the end */
+    int kept_count;
+    int rows;     /* table rows printed so far: the first brings the heading */
+    int progress; /* a progress line stands on the terminal */
+    double progress_time;
+} chapter;
+
+/* A flag of the chapter's own; value holds the default when chapter_begin is called. */
+enum {
+    CHAPTER_INT,   /* int *:          any whole number */
+    CHAPTER_COUNT, /* int *:          a whole number, at least 1 */
+    CHAPTER_REAL,  /* double *:       any finite number */
+    CHAPTER_TEXT,  /* const char **:  a file name, a sequence ...; may be NULL, not empty */
+    CHAPTER_SWITCH /* int *:          takes no value, sets 1 */
+};
+
+typedef struct {
+    const char *flag; /* "--layers" */
+    int kind;
+    void *value;
+    const char *help; /* a few words; --help adds the default */
+} chapter_flag;
+
+/* The largest --n: its arrays still fit a small machine's memory and an int. */
+#define CHAPTER_N_MAX 100000000
+
+/* ---- ending early --------------------------------------------------------------------------- */
+
+/* Erase the progress line, so that a table row or a message starts on a clean one. */
+static inline void chapter_progress_clear(chapter *c) {
+    if (c->progress) fputs("\r\033[K", stderr);
+    c->progress = 0;
+}
+
+static inline void chapter_free(chapter *c) {
+    for (int i = 0; i < c->kept_count; i++) free(c->kept[i]);
+    free(c->kept);
+    c->kept = NULL;
+    c->kept_count = 0;
+}
+
+/* One line on stderr, no half-written file, exit with status. All early ends come through here. */
+#ifdef __GNUC__
+__attribute__((format(printf, 3, 4), noreturn))
+#endif
+static inline void
+chapter_stop(chapter *c, int status, const char *format, ...) {
+    va_list args;
+    chapter_progress_clear(c);
+    fflush(stdout); /* the rows printed so far come before the reason */
+    fprintf(stderr, "%s: ", c->name);
+    va_start(args, format);
+    vfprintf(stderr, format, args);
+    va_end(args);
+    fputc('\n', stderr);
+    if (c->dat.file) flow_dat_discard(&c->dat);
+    chapter_free(c);
+    exit(status);
+}
+
+/* Ends the chapter when err is an error: chapter_try(&c, flow_lu(...), "LU of the Jacobian"). */
+static inline void chapter_try(chapter *c, int err, const char *what) {
+    if (err < 0) chapter_stop(c, 1, "%s: %s", what, flow_strerror(err));
+}
+
+/* For rules on flags that the kinds cannot say:
+ * chapter_require(&c, rate > 0, "--rate", "a number above 0").  Call it before the work starts. */
+static inline void chapter_require(chapter *c, int ok, const char *flag, const char *expected) {
+    if (!ok) chapter_stop(c, 2, "%s: expected %s (see --help)", flag, expected);
+}
+
+/* ---- time ----------------------------------------------------------------------------------- */
+
+/* Seconds on a clock that nobody sets; only differences mean something. */
+static inline double chapter_seconds(void) {
+    struct timespec now;
+    clock_gettime(CLOCK_MONOTONIC, &now);
+    return (double)now.tv_sec + 1e-9 * (double)now.tv_nsec;
+}
+
+/* Call it every step: it writes to a terminal only, and about five times a second. */
+static inline void chapter_progress(chapter *c, const char *what, long done, long total) {
+    double now = chapter_seconds();
+    if (done >= total) chapter_progress_clear(c);
+    if (done >= total || now - c->progress_time < 0.2 || !isatty(STDERR_FILENO)) return;
+    c->progress_time = now;
+    c->progress = 1;
+    fprintf(stderr, "\r\033[K%s: %s %ld/%ld (%.0f%%)", c->name, what, done, total,
+            100.0 * (double)done / (double)total);
+    fflush(stderr);
+}
+
+/* ---- memory --------------------------------------------------------------------------------- */
+
+/* count doubles, all zero; freed by chapter_end. No memory ends the chapter. */
+static inline double *chapter_alloc(chapter *c, size_t count) {
+    void **kept = (void **)realloc(c->kept, ((size_t)c->kept_count + 1) * sizeof *kept);
+    void *memory = calloc(count ? count : 1, sizeof(double));
+    if (kept) c->kept = kept;
+    if (!kept || !memory) {
+        free(memory);
+        chapter_stop(c, 1, "no memory for %.0f numbers", (double)count);
+    }
+    c->kept[c->kept_count++] = memory;
+    return (double *)memory;
+}
+
+/* The points of a file, [n*d], d numbers a line; freed by chapter_end. A bad file ends the
+ * chapter, saying which line of it is at fault and what was expected there. */
+static inline double *chapter_data(chapter *c, const char *path, int d, int *n) {
+    flow_real *read = NULL;
+    double *x;
+    int line = 0, err = flow_points_read(&read, n, &line, d, path);
+    if (err < 0 && line > 0)
+        chapter_stop(c, 1, "%s:%d: %s; expected %d number%s, blanks or commas between", path, line,
+                     flow_strerror(err), d, d == 1 ? "" : "s");
+    if (err < 0) chapter_stop(c, 1, "%s: %s", path, flow_strerror(err));
+    x = chapter_alloc(c, (size_t)*n * (size_t)d);
+    memcpy(x, read, (size_t)*n * (size_t)d * sizeof *x);
+    flow_release(read);
+    return x;
+}
+
+/* ---- flags ---------------------------------------------------------------------------------- */
+
+/* Each returns 1 when the whole text is a number of its kind. Signs and digits only come first:
+ * strtol would also skip blanks, and strtoull would read "-1" as a huge number. */
+static inline int chapter_read_int(const char *text, int least, int most, int *value) {
+    char *end;
+    long v;
+    if (!strchr("+-0123456789", text[0])) return 0;
+    errno = 0;
+    v = strtol(text, &end, 10);
+    if (end == text || *end || errno || v < least || v > most) return 0;
+    *value = (int)v;
+    return 1;
+}
+
+static inline int chapter_read_seed(const char *text, uint64_t *value) {
+    char *end;
+    unsigned long long v;
+    if (!strchr("0123456789", text[0])) return 0;
+    errno = 0;
+    v = strtoull(text, &end, 10);
+    if (end == text || *end || errno) return 0;
+    *value = (uint64_t)v;
+    return 1;
+}
+
+static inline int chapter_read_real(const char *text, double *value) {
+    char *end;
+    double v;
+    if (!strchr("+-.0123456789", text[0])) return 0;
+    v = strtod(text, &end);
+    if (end == text || *end || !(fabs(v) <= 1.7976931348623157e308)) return 0;
+    *value = v;
+    return 1;
+}
+
+static inline void chapter_help(const chapter *c, const char *about, const chapter_flag *flags,
+                                int flag_count) {
+    const char *const kinds[] = {"K", "K", "X", "TEXT", ""}; /* what follows each kind of flag */
+    printf("%s: %s\n\nusage: %s [flags]\n", c->name, about, c->name);
+    printf("  %-10s %-7s seed of the random numbers (default %" PRIu64 ")\n", "--seed", "S",
+           c->seed);
+    printf("  %-10s %-7s number of samples (default %d)\n", "--n", "N", c->n);
+    printf("  %-10s %-7s folder of the data file (default %s)\n", "--out", "DIR", c->out);
+    for (int i = 0; i < flag_count; i++) {
+        const chapter_flag *f = &flags[i];
+        const char *const *text = (const char *const *)f->value;
+        const char *kind = kinds[f->kind];
+        printf("  %-10s %-7s %s", f->flag, kind, f->help);
+        if (f->kind == CHAPTER_REAL) printf(" (default %g)", *(double *)f->value);
+        if (f->kind == CHAPTER_INT || f->kind == CHAPTER_COUNT)
+            printf(" (default %d)", *(int *)f->value);
+        if (f->kind == CHAPTER_TEXT) printf(" (default %s)", *text ? *text : "none");
+        putchar('\n');
+    }
+    printf("  %-10s %-7s a few seconds at most: same code, looser checks\n", "--quick", "");
+    printf("  %-10s %-7s this text\n", "--help", "");
+}
+
+/* Reads value as the flag's kind wants it; returns NULL, or what was expected instead. */
+static inline const char *chapter_set(const chapter_flag *f, const char *value) {
+    int least = f->kind == CHAPTER_COUNT ? 1 : -2147483647;
+    switch (f->kind) {
+    case CHAPTER_REAL:
+        return chapter_read_real(value, (double *)f->value) ? NULL : "a finite number";
+    case CHAPTER_TEXT:
+        *(const char **)f->value = value;
+        return *value ? NULL : "a text that is not empty";
+    default:
+        if (chapter_read_int(value, least, 2147483647, (int *)f->value)) return NULL;
+        return f->kind == CHAPTER_COUNT ? "a whole number, at least 1" : "a whole number";
+    }
+}
+
+static inline void chapter_flags(chapter *c, int argc, char **argv, const char *about,
+                                 const chapter_flag *flags, int flag_count) {
+    chapter defaults = *c;
+    for (int i = 1; i < argc; i++) {
+        const char *flag = argv[i], *value = i + 1 < argc ? argv[i + 1] : NULL;
+        const char *expected = NULL;
+        int own = 0;
+        while (own < flag_count && strcmp(flag, flags[own].flag) != 0) own++;
+        if (own < flag_count && flags[own].kind == CHAPTER_SWITCH) {
+            *(int *)flags[own].value = 1;
+            continue;
+        }
+        if (strcmp(flag, "--quick") == 0) {
+            c->quick = 1;
+            continue;
+        }
+        if (strcmp(flag, "--help") == 0) {
+            chapter_help(&defaults, about, flags, flag_count);
+            exit(fflush(stdout) ? 1 : 0);
+        }
+        if (own == flag_count && strcmp(flag, "--seed") && strcmp(flag, "--n") &&
+            strcmp(flag, "--out"))
+            chapter_stop(c, 2, "unknown flag '%s' (see --help)", flag);
+        if (!value) chapter_stop(c, 2, "%s: needs a value (see --help)", flag);
+        if (own < flag_count)
+            expected = chapter_set(&flags[own], value);
+        else if (strcmp(flag, "--seed") == 0)
+            expected =
+                chapter_read_seed(value, &c->seed) ? NULL : "a whole number from 0 to 2^64-1";
+        else if (strcmp(flag, "--n") == 0)
+            expected = chapter_read_int(value, 1, CHAPTER_N_MAX, &c->n)
+                           ? NULL
+                           : "a whole number from 1 to 100000000";
+        else if (*value)
+            c->out = value;
+        else
+            expected = "the name of a folder";
+        if (expected) chapter_stop(c, 2, "%s '%s': expected %s", flag, value, expected);
+        i++;
+    }
+}
+
+/* ---- beginning ------------------------------------------------------------------------------ */
+
+/* mkdir -p: every folder on the way to path; one that is there already is fine. */
+static inline int chapter_folder(const char *path) {
+    size_t length = strlen(path);
+    char *part = (char *)malloc(length + 1);
+    struct stat is;
+    if (!part) return -1;
+    memcpy(part, path, length + 1);
+    for (size_t i = 1; i <= length; i++) {
+        if (part[i] != '/' && part[i] != '\0') continue;
+        part[i] = '\0';
+        if (mkdir(part, 0777) != 0 && stat(part, &is) != 0) break; /* opening will say the rest */
+        part[i] = path[i];
+    }
+    free(part);
+    return stat(path, &is) == 0 && S_ISDIR(is.st_mode) ? 0 : -1;
+}
+
+/* <out>/<name><ending>: for a second data file ("_digits.dat") or a model. Freed by chapter_end. */
+static inline char *chapter_path(chapter *c, const char *ending) {
+    size_t length = strlen(c->out) + strlen(c->name) + strlen(ending) + 2;
+    char *path = (char *)chapter_alloc(c, length / sizeof(double) + 1);
+    snprintf(path, length, "%s/%s%s", c->out, c->name, ending);
+    return path;
+}
+
+/* Reads the flags, then opens <out>/<name>.dat. n is the default of --n; flags may be NULL. */
+static inline void chapter_begin(chapter *c, int argc, char **argv, const char *name,
+                                 const char *about, int n, const chapter_flag *flags,
+                                 int flag_count) {
+    char title[160];
+    int err;
+    memset(c, 0, sizeof *c);
+    c->name = name;
+    c->seed = 1;
+    c->n = n;
+    c->out = "build/data";
+    chapter_flags(c, argc, argv, about, flags, flag_count);
+
+    c->path = chapter_path(c, ".dat");
+    snprintf(title, sizeof title, "flow.h %s seed=%" PRIu64 " n=%d%s", name, c->seed, c->n,
+             c->quick ? " quick" : "");
+    if (chapter_folder(c->out) != 0)
+        chapter_stop(c, 1, "--out: cannot make the folder '%s'", c->out);
+    err = flow_dat_open(&c->dat, c->path, title);
+    if (err < 0) chapter_stop(c, 1, "cannot write '%s': %s", c->path, flow_strerror(err));
+    c->progress_time = chapter_seconds() + 0.8; /* nothing to show for what takes under a second */
+    printf("%s: %s (seed %" PRIu64 ", n %d%s)\n", name, about, c->seed, c->n,
+           c->quick ? ", quick" : "");
+}
+
+/* ---- the table of checks -------------------------------------------------------------------- */
+
+/* printf pads by bytes; a quantity may hold UTF-8, so count its letters instead. */
+static inline void chapter_cell(const char *text, int width) {
+    fputs(text, stdout);
+    for (; *text; text++) width -= ((unsigned char)*text & 0xC0) != 0x80;
+    while (width-- > 0) putchar(' ');
+}
+
+/* One row: quantity, what is expected, what came out, tolerance, ok or FAIL or a note. */
+static inline void chapter_print(chapter *c, const char *quantity, const char *expected, double got,
+                                 const char *tolerance, const char *verdict) {
+    char number[40];
+    chapter_progress_clear(c);
+    if (c->rows++ == 0) {
+        chapter_cell("quantity", 46);
+        printf(" %-19s %-12s %s\n", "expected", "came out", "within");
+    }
+    snprintf(number, sizeof number, "%.6g", got);
+    chapter_cell(quantity, 46);
+    if (*tolerance || *verdict)
+        printf(" %-19s %-12s %-9s %s\n", expected, number, tolerance, verdict);
+    else
+        printf(" %-19s %s\n", expected, number); /* a row that only says something */
+}
+
+static inline void chapter_check(chapter *c, const char *quantity, const char *expected, double got,
+                                 const char *tolerance, int ok) {
+    c->checks++;
+    if (!ok) c->failed++;
+    chapter_print(c, quantity, expected, got, tolerance, ok ? "ok" : "FAIL");
+}
+
+/* The comparisons are written so that a NaN fails each of them. */
+
+/* |got - expected| <= tol */
+static inline void chapter_near(chapter *c, const char *quantity, double expected, double got,
+                                double tol) {
+    char a[40], b[40];
+    snprintf(a, sizeof a, "%.6g", expected);
+    snprintf(b, sizeof b, "%.2g", tol);
+    chapter_check(c, quantity, a, got, b, fabs(got - expected) <= tol);
+}
+
+/* got < limit */
+static inline void chapter_below(chapter *c, const char *quantity, double got, double limit) {
+    char a[40];
+    snprintf(a, sizeof a, "< %.6g", limit);
+    chapter_check(c, quantity, a, got, "", got < limit);
+}
+
+/* got > limit */
+static inline void chapter_above(chapter *c, const char *quantity, double got, double limit) {
+    char a[40];
+    snprintf(a, sizeof a, "> %.6g", limit);
+    chapter_check(c, quantity, a, got, "", got > limit);
+}
+
+/* low <= got <= high */
+static inline void chapter_between(chapter *c, const char *quantity, double got, double low,
+                                   double high) {
+    char a[80];
+    snprintf(a, sizeof a, "%.4g .. %.4g", low, high);
+    chapter_check(c, quantity, a, got, "", got >= low && got <= high);
+}
+
+/* A row without a check: something to know, not to pass. note may be "". */
+static inline void chapter_say(chapter *c, const char *quantity, double got, const char *note) {
+    chapter_print(c, quantity, "", got, "", note);
+}
+
+/* ---- the data file -------------------------------------------------------------------------- */
+
+/* A name must not be the beginning of a later block's name: gnuplot's index "den" finds "density".
+ * Errors of writing are kept by flow_dat and told by chapter_end. */
+static inline void chapter_block(chapter *c, const char *name, const char *columns) {
+    flow_dat_block(&c->dat, name, columns);
+}
+
+static inline void chapter_row(chapter *c, const double *v, int count) {
+    flow_dat_row(&c->dat, v, count);
+}
+
+/* Between two grid rows. */
+static inline void chapter_gap(chapter *c) {
+    flow_dat_gap(&c->dat);
+}
+
+/* ---- the end -------------------------------------------------------------------------------- */
+
+/* Closes the data file under its real name, frees everything, returns main's exit status. */
+static inline int chapter_end(chapter *c) {
+    int err = flow_dat_close(&c->dat);
+    chapter_progress_clear(c);
+    if (err < 0) {
+        c->dat.file = NULL; /* flow_dat_close has removed the half-written file already */
+        chapter_stop(c, 1, "cannot write '%s': %s", c->path, flow_strerror(err));
+    }
+    if (c->failed)
+        printf("%d of %d checks FAILED; ", c->failed, c->checks);
+    else
+        printf("%d checks ok; ", c->checks);
+    printf("data: %s", c->path);
+    if (strcmp(c->out, "build/data") == 0) printf("; figures: make %s", c->name);
+    putchar('\n');
+    chapter_free(c);
+    return fflush(stdout) || c->failed ? 1 : 0;
+}
+
+#endif /* CHAPTER_H */

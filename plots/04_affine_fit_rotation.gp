@@ -1,0 +1,46 @@
+# Three maps of the same points: the density is one, for A A' is; only the points change places.
+figure = "04_affine_fit_rotation"
+data   = "build/data/04_affine_fit.dat"
+need   = "carried circles axes"
+width  = 800; height = 320
+load "plots/style.gp"
+
+# Square panels; one scale for both axes unless their units are too different.
+tip(i) = i ? math("2 e_2") : math("2 e_1")
+max(a, b) = a > b ? a : b
+stats data index "carried" using 3:4 name "C" nooutput
+hx = 0.56 * (C_max_x - C_min_x); hy = 0.56 * (C_max_y - C_min_y)
+if (hx < 2.5 * hy && hy < 2.5 * hx) { hx = max(hx, hy); hy = hx }
+x = 0.5 * (C_max_x + C_min_x); y = 0.5 * (C_max_y + C_min_y)
+set xrange [x - hx:x + hx]; set yrange [y - hy:y + hy]
+
+# Three tics or so, of as many digits as the data need, and room for them on the left.
+nice(r) = (p = 10**floor(log10(r)), r / p >= 5 ? 5 * p : r / p >= 2 ? 2 * p : p)
+set xtics nice(0.67 * hx); set ytics nice(0.67 * hy)
+room = 0.0095 * (strlen(sprintf("%.8g", nice(0.67 * hy) * ceil((y - hy) / nice(0.67 * hy)))) - 2)
+
+unset key; unset grid; set border 15; unset colorbox; set size square
+set style textbox opaque noborder fillcolor rgb "#D0FFFFFF" margins 0.3,0.3
+set format xy "%.8g"; set cbrange [-2.5:2.5]; set cblabel "the point's ".math("x_1") offset 1,0; set cbtics 1
+root = fmt eq "tex" ? "$\\Sigma^{1/2}$" : "Σ^{1/2}"
+array name[3] = [root.": the symmetric map", "A, as trained", "A Q, with Q a third of a turn"]
+array place[3] = [7, 3, 5]
+set multiplot layout 1,3 margins screen 0.065 + room,0.89,0.15,0.8 spacing screen 0.02 title \
+    bold("Different maps, one density: A A' is the same, only the points change places")
+do for [k = 1:3] {
+    c = place[k]
+    set title name[k]; set xlabel math("y_1")
+    if (k == 1) { set ylabel math("y_2") rotate by 0 offset 1.8,0 } \
+    else { set ylabel ""; set format y "" }
+    if (k == 3) { eval colorbar }
+    plot data index "carried" using c:c + 1:1 with points pt 7 ps 0.3 lc palette, \
+         for [r = 0:1] data index "circles" every :::r::r using c:c + 1 \
+             with lines lt 7 dt solid lw 1.5, \
+         for [w in "4 2"] for [i = 0:2:2] data index "axes" every ::i::i + 1 using c:c + 1 \
+             with lines lt 1 lw w + 0 lc rgb w eq "4" ? "white" : color2, \
+         for [i = 1:3:2] data index "axes" every ::i::i using c:c + 1 with points pt 7 ps 0.9 \
+             lc rgb color2, \
+         for [i = 0:18:18] data index "circles" every ::i:2:i:2 using c:c + 1:(tip(i)) \
+             with labels boxed textcolor rgb color2  # beside the tips, on the third circle
+}
+unset multiplot

@@ -1,0 +1,237 @@
+/* 08_optimisers.c - tests of section 8 of flow.h: SGD, momentum, Adam, schedules, clipping, EMA. */
+#include "test.h"
+
+#define FLOW_STATIC
+#include "flow.h"
+#include "measure.h"
+
+#define COUNT 5
+
+/* ---- steps ----------------------------------------------------------------------------------- */
+
+/* The optimisers' formulas as their papers have them, in double. */
+typedef struct {
+    double theta[COUNT], m[COUNT], v[COUNT];
+} twin;
+
+static void twin_step(twin *w, const flow_opt *o, const flow_real *grad, int t) {
+    const double rate = (double)o->rate, b1 = (double)o->beta1, b2 = (double)o->beta2;
+    int i;
+    for (i = 0; i < COUNT; i++) {
+        const double g = (double)grad[i], decayed = rate * (double)o->decay * w->theta[i];
+        if (o->kind == FLOW_SGD) {
+            w->theta[i] -= rate * g;
+        } else if (o->kind == FLOW_MOMENTUM) {
+            w->m[i] = b1 * w->m[i] + g;
+            w->theta[i] -= rate * w->m[i];
+        } else {
+            w->m[i] = b1 * w->m[i] + (1 - b1) * g;
+            w->v[i] = b2 * w->v[i] + (1 - b2) * g * g;
+            w->theta[i] -= rate * (w->m[i] / (1 - pow(b1, t))) /
+                           (sqrt(w->v[i] / (1 - pow(b2, t))) + (double)o->epsilon);
+        }
+        w->theta[i] -= decayed;
+    }
+}
+
+/* Takes steps along random gradients; the rate is halved half-way. */
+static void follow_twin(flow_opt *o, int steps, int seed) {
+    flow_rng rng = test_rng(seed);
+    flow_real theta[COUNT], grad[COUNT], zero[COUNT] = {0};
+    twin w;
+    int i, t;
+    memset(&w, 0, sizeof w);
+    flow_normal_sample(&rng, theta, COUNT, 1);
+    for (i = 0; i < COUNT; i++) w.theta[i] = (double)theta[i];
+    for (t = 1; t <= steps; t++) {
+        if (t == steps / 2) o->rate /= 2;
+        flow_normal_sample(&rng, grad, COUNT, 1);
+        twin_step(&w, o, grad, t);
+        TEST_ERR(flow_opt_step(o, theta, grad), FLOW_OK);
+        TEST_NEAR_ALL(theta, w.theta, COUNT, 200 * EPS);
+        TEST_NEAR_ALL(grad, zero, COUNT, 0);
+        TEST_EQ_INT(o->step, t);
+    }
+}
+
+/* Any term of any formula: constants that are far from 0, 1 and each other show each of them. */
+static void test_formulas(void) {
+    int kind, decays;
+    for (kind = FLOW_SGD; kind <= FLOW_ADAM; kind++)
+        for (decays = 0; decays < 2; decays++) {
+            flow_opt o;
+            TEST_ERR(flow_opt_init(&o, kind, FLOWI_R(0.125), COUNT), FLOW_OK);
+            o.beta1 = FLOWI_R(0.75);
+            o.beta2 = FLOWI_R(0.875);
+            o.epsilon = FLOWI_R(0.25);
+            if (decays) o.decay = FLOWI_R(0.5);
+            follow_twin(&o, 40, 10 + kind);
+            flow_opt_free(&o);
+        }
+}
+
+/* A default that is not the papers', a bias correction that goes wrong after many steps. */
+static void test_defaults(void) {
+    int kind;
+    for (kind = FLOW_SGD; kind <= FLOW_ADAM; kind++) {
+        flow_opt o;
+        TEST_ERR(flow_opt_init(&o, kind, FLOWI_R(0.01), COUNT), FLOW_OK);
+        TEST_NEAR(o.rate, 0.01, EPS);
+        TEST_NEAR(o.beta1, 0.9, EPS);
+        TEST_NEAR(o.beta2, 0.999, EPS);
+        TEST_NEAR(o.epsilon, 1e-8, 1e-8 * EPS);
+        TEST_NEAR(o.decay, 0, 0);
+        TEST_EQ_INT(o.step, 0);
+        follow_twin(&o, 300, 20 + kind);
+        flow_opt_free(&o);
+    }
+}
+
+/* Adam without bias correction: its first step is the rate itself, however steep the slope. */
+static void test_adam_first_step(void) {
+    const double slopes[4] = {1e-3, -0.5, 3, -1e4};
+    int i;
+    for (i = 0; i < 4; i++) {
+        flow_real theta = 2, grad = (flow_real)slopes[i];
+        flow_opt o;
+        TEST_ERR(flow_opt_init(&o, FLOW_ADAM, FLOWI_R(0.1), 1), FLOW_OK);
+        TEST_ERR(flow_opt_step(&o, &theta, &grad), FLOW_OK);
+        TEST_NEAR(theta, slopes[i] > 0 ? 1.9 : 2.1, 1e-5);
+        flow_opt_free(&o);
+    }
+}
+
+/* Decay that passes through Adam's moments (L2 regularisation) instead of beside them: with no
+ * gradient, theta shrinks by 1 - rate decay a step, and the moments stay 0. */
+static void test_decay_is_decoupled(void) {
+    int kind;
+    for (kind = FLOW_SGD; kind <= FLOW_ADAM; kind++) {
+        flow_real theta = 4, grad = 0;
+        flow_opt o;
+        TEST_ERR(flow_opt_init(&o, kind, FLOWI_R(0.25), 1), FLOW_OK);
+        o.decay = FLOWI_R(0.5);
+        TEST_ERR(flow_opt_step(&o, &theta, &grad), FLOW_OK);
+        TEST_ERR(flow_opt_step(&o, &theta, &grad), FLOW_OK);
+        TEST_NEAR(theta, 4 * 0.875 * 0.875, 0);
+        if (o.m) TEST_NEAR(o.m[0], 0, 0);
+        if (o.v) TEST_NEAR(o.v[0], 0, 0);
+        flow_opt_free(&o);
+    }
+}
+
+/* A NaN or an infinity in a gradient that reaches theta or a moment, or is cleared away. */
+static void test_gradient_not_finite(void) {
+    const flow_real bad[3] = {FLOWI_INFINITY, -FLOWI_INFINITY, FLOWI_INFINITY - FLOWI_INFINITY};
+    int kind, at;
+    for (kind = FLOW_SGD; kind <= FLOW_ADAM; kind++)
+        for (at = 0; at < COUNT; at++) {
+            flow_real theta[COUNT] = {1, 2, 3, 4, 5}, grad[COUNT] = {1, 1, 1, 1, 1};
+            flow_real before[COUNT];
+            flow_opt o;
+            TEST_ERR(flow_opt_init(&o, kind, FLOWI_R(0.1), COUNT), FLOW_OK);
+            o.decay = FLOWI_R(0.1);
+            TEST_ERR(flow_opt_step(&o, theta, grad), FLOW_OK);
+            memcpy(before, theta, sizeof theta);
+            grad[at] = bad[at % 3];
+            grad[(at + 1) % COUNT] = 7;
+            TEST_ERR(flow_opt_step(&o, theta, grad), FLOW_E_FINITE);
+            TEST_NEAR_ALL(theta, before, COUNT, 0);
+            TEST_NEAR(grad[(at + 1) % COUNT], 7, 0);
+            TEST_EQ_INT(o.step, 1);
+            if (o.m) TEST_NEAR(o.m[at], kind == FLOW_ADAM ? 0.1 : 1, EPS);
+            if (o.v) TEST_NEAR(o.v[at], 0.001, EPS);
+            flow_opt_free(&o);
+        }
+}
+
+/* A leak; arrays that need not be there; no parameters at all; a kind that is none. */
+static void test_memory(void) {
+    flow_opt o;
+    TEST_EVERY_ALLOC(flow_opt_init(&o, FLOW_MOMENTUM, 1, COUNT), flow_opt_free(&o));
+    TEST_EVERY_ALLOC(flow_opt_init(&o, FLOW_ADAM, 1, COUNT), flow_opt_free(&o));
+    test_alloc_fail_at(1);
+    TEST_ERR(flow_opt_init(&o, FLOW_SGD, 1, COUNT), FLOW_OK);
+    test_alloc_fail_at(0);
+    TEST(o.m == NULL && o.v == NULL);
+    TEST_ERR(flow_opt_init(&o, FLOW_ADAM, 1, 0), FLOW_OK);
+    TEST_ERR(flow_opt_step(&o, NULL, NULL), FLOW_OK);
+    flow_opt_free(&o);
+    flow_opt_free(&o);
+    TEST(o.memory == NULL && o.m == NULL);
+    TEST_ASSERT_TRIPS(flow_opt_init(NULL, FLOW_ADAM, 1, 1));
+    TEST_ASSERT_TRIPS(flow_opt_init(&o, FLOW_ADAM + 1, 1, 1));
+    TEST_ASSERT_TRIPS(flow_opt_init(&o, FLOW_SGD - 1, 1, 1));
+    TEST_ASSERT_TRIPS(flow_opt_init(&o, FLOW_ADAM, 1, -1));
+}
+
+/* ---- schedules, clipping, averages ------------------------------------------------------------ */
+
+/* A sine for the cosine, a period instead of half of one, an end missed by a step. */
+static void test_schedule_cosine(void) {
+    const double at[5] = {1, 0.85355339059327376, 0.5, 0.14644660940672624, 0};
+    long step;
+    for (step = 0; step <= 4; step++) TEST_NEAR(flow_schedule_cosine(step, 4), at[step], 4 * EPS);
+    TEST_NEAR(flow_schedule_cosine(250, 1000), at[1], 4 * EPS);
+    TEST_NEAR(flow_schedule_cosine(999, 1000), (1 - cos(8 * atan(1.0) / 2000)) / 2, 4 * EPS);
+    TEST_NEAR(flow_schedule_cosine(-3, 4), 1, 0);
+    TEST_NEAR(flow_schedule_cosine(0, 4), 1, 0);
+    TEST_NEAR(flow_schedule_cosine(4, 4), 0, 0);
+    TEST_NEAR(flow_schedule_cosine(9, 4), 0, 0);
+    TEST_NEAR(flow_schedule_cosine(0, 0), 0, 0);
+}
+
+/* A first step of rate 0, which is wasted; a warm-up that is a step too long or too short. */
+static void test_schedule_warmup(void) {
+    const double at[6] = {0.25, 0.5, 0.75, 1, 1, 1};
+    long step;
+    for (step = 0; step < 6; step++) TEST_NEAR(flow_schedule_warmup(step, 4), at[step], 0);
+    TEST_NEAR(flow_schedule_warmup(0, 1), 1, 0);
+    TEST_NEAR(flow_schedule_warmup(0, 0), 1, 0);
+}
+
+/* Numbers clipped one by one, the norm after instead of before, a short gradient stretched. */
+static void test_clip_norm(void) {
+    const double clipped[3] = {0.75, -1, 0};
+    flow_real g[3] = {3, -4, 0}, zero[3] = {0}, nan = FLOWI_INFINITY - FLOWI_INFINITY;
+    TEST_NEAR(flow_clip_norm(g, FLOWI_R(1.25), 3), 5, 8 * EPS);
+    TEST_NEAR_ALL(g, clipped, 3, 8 * EPS);
+    TEST_NEAR(flow_clip_norm(g, FLOWI_R(1.5), 3), 1.25, 8 * EPS);
+    TEST_NEAR_ALL(g, clipped, 3, 8 * EPS);
+    TEST_NEAR(flow_clip_norm(zero, 1, 3), 0, 0);
+    TEST_NEAR_ALL(zero, zero, 3, 0);
+    TEST_NEAR(flow_clip_norm(g, 1, 0), 0, 0);
+    TEST(flow_clip_norm(&nan, 1, 1) != 1 && nan != nan); /* left for flow_opt_step to refuse */
+    TEST_ASSERT_TRIPS((void)flow_clip_norm(g, 0, 3));
+    TEST_ASSERT_TRIPS((void)flow_clip_norm(g, -1, 3));
+}
+
+/* decay and 1 - decay exchanged, or the average moved away from theta. */
+static void test_ema(void) {
+    const flow_real theta[2] = {8, -8};
+    flow_real average[3] = {0, 4, 7};
+    const double after_one[3] = {2, 1, 7}, after_two[3] = {3.5, -1.25, 7};
+    flow_ema_update(average, theta, FLOWI_R(0.75), 2);
+    TEST_NEAR_ALL(average, after_one, 3, 0);
+    flow_ema_update(average, theta, FLOWI_R(0.75), 2);
+    TEST_NEAR_ALL(average, after_two, 3, 0);
+    flow_ema_update(average, theta, 1, 2);
+    TEST_NEAR_ALL(average, after_two, 3, 0);
+    flow_ema_update(average, theta, 0, 2);
+    TEST_NEAR_ALL(average, theta, 2, 0);
+}
+
+int main(void) {
+    test_section("steps");
+    test_formulas();
+    test_defaults();
+    test_adam_first_step();
+    test_decay_is_decoupled();
+    test_gradient_not_finite();
+    test_memory();
+    test_section("schedules, clipping, averages");
+    test_schedule_cosine();
+    test_schedule_warmup();
+    test_clip_norm();
+    test_ema();
+    return test_done();
+}

@@ -1,0 +1,372 @@
+/* 09_ode_solvers.c - tests of section 9 of flow.h: Runge-Kutta tableaux, steps and solutions. */
+#include "test.h"
+
+#define FLOW_STATIC
+#include "flow.h"
+#include "measure.h"
+
+/* ---- tableaux ---------------------------------------------------------------------------------*/
+
+#define STAGES 6
+
+/* out_i = sum_j a_ij in_j; out may be in, because a is strictly lower triangular */
+static void times_a(const flow_tableau *b, double *out, const double *in) {
+    int i, j;
+    for (i = b->stages - 1; i >= 0; i--) {
+        double sum = 0;
+        for (j = 0; j < i; j++) sum += (double)b->a[i][j] * in[j];
+        out[i] = sum;
+    }
+}
+
+static void times(const flow_tableau *b, double *out, const double *x, const double *y) {
+    int i;
+    for (i = 0; i < b->stages; i++) out[i] = x[i] * y[i];
+}
+
+static void check_condition(const flow_tableau *b, const double *elementary, int density) {
+    double sum = 0;
+    int i;
+    for (i = 0; i < b->stages; i++) sum += (double)b->b[i] * elementary[i];
+    TEST_NEAR(sum, 1.0 / density, 20 * EPS);
+}
+
+/* A coefficient off: sum_i b_i phi_i(tree) = 1/density(tree) for each of the 17 rooted trees of
+ * order at most 5 [Hairer, Norsett and Wanner 1993, II.2]. */
+static void test_order_conditions(void) {
+    int method;
+    for (method = 0; method < FLOW_ODE_COUNT; method++) {
+        const flow_tableau *b = flow_ode_tableau(method);
+        double one[STAGES], c[STAGES], c2[STAGES], ac[STAGES], ac2[STAGES], e[STAGES];
+        int i;
+        for (i = 0; i < b->stages; i++) {
+            one[i] = 1;
+            c[i] = (double)b->c[i];
+        }
+        times(b, c2, c, c);
+        times_a(b, ac, c);
+        times_a(b, ac2, c2);
+        check_condition(b, one, 1);
+        if (b->order < 2) continue;
+        check_condition(b, c, 2);
+        if (b->order < 3) continue;
+        check_condition(b, c2, 3);
+        check_condition(b, ac, 6);
+        times(b, e, c2, c), check_condition(b, e, 4);
+        times(b, e, c, ac), check_condition(b, e, 8);
+        check_condition(b, ac2, 12);
+        times_a(b, e, ac), check_condition(b, e, 24);
+        if (b->order < 5) continue;
+        times(b, e, c2, c2), check_condition(b, e, 5);
+        times(b, e, c2, ac), check_condition(b, e, 10);
+        times(b, e, c, ac2), check_condition(b, e, 15);
+        times_a(b, e, ac), times(b, e, c, e), check_condition(b, e, 30);
+        times(b, e, ac, ac), check_condition(b, e, 20);
+        times(b, e, c2, c), times_a(b, e, e), check_condition(b, e, 20);
+        times(b, e, c, ac), times_a(b, e, e), check_condition(b, e, 40);
+        times_a(b, e, ac2), check_condition(b, e, 60);
+        times_a(b, e, ac), times_a(b, e, e), check_condition(b, e, 120);
+    }
+}
+
+/* A stage at another time than its point, c_i != sum_j a_ij; a stage that needs a later one; a
+ * method under another's name or with a wrong count of stages. */
+static void test_tableaux(void) {
+    static const char *const names[] = {"euler", "midpoint", "heun", "rk4", "dopri5"};
+    static const int orders[] = {1, 2, 2, 4, 5}, stages[] = {1, 2, 2, 4, 6};
+    int method, i, j;
+    TEST_EQ_INT(FLOW_ODE_COUNT, 5);
+    for (method = 0; method < FLOW_ODE_COUNT; method++) {
+        const flow_tableau *b = flow_ode_tableau(method);
+        TEST(strcmp(b->name, names[method]) == 0);
+        TEST_EQ_INT(b->order, orders[method]);
+        TEST_EQ_INT(b->stages, stages[method]);
+        for (i = 0; i < STAGES; i++) {
+            double sum = 0;
+            for (j = 0; j < i; j++) sum += (double)b->a[i][j];
+            for (j = i; j < STAGES; j++) TEST_NEAR(b->a[i][j], 0, 0);
+            TEST_NEAR(b->c[i], sum, 20 * EPS);
+        }
+        for (i = b->stages; i < STAGES; i++) TEST_NEAR(b->b[i], 0, 0);
+    }
+    TEST_NEAR(flow_ode_tableau(FLOW_HEUN)->c[1], 1, 0); /* what tells the two of order 2 apart */
+    TEST_NEAR(flow_ode_tableau(FLOW_MIDPOINT)->c[1], 0.5, 0);
+    TEST_ASSERT_TRIPS((void)flow_ode_tableau(-1));
+    TEST_ASSERT_TRIPS((void)flow_ode_tableau(FLOW_ODE_COUNT));
+}
+
+/* ---- one step --------------------------------------------------------------------------------- */
+
+#define MOST 64
+
+/* A coupled, nonlinear, nonautonomous system of any size n. */
+typedef struct {
+    int n;
+    int calls;               /* so far */
+    int bad_call;            /* the call, from 1, that fails; 0: none */
+    int bad_code;            /* what it then returns; FLOW_OK: a NaN in dx instead */
+    flow_real times[STAGES]; /* at which f was called */
+} wheel;
+
+static int wheel_rate(void *ctx, flow_real *dx, const flow_real *x, flow_real t) {
+    wheel *w = (wheel *)ctx;
+    int i;
+    if (w->calls < STAGES) w->times[w->calls] = t;
+    for (i = 0; i < w->n; i++) dx[i] = FLOWI_R(cos((double)t * (i + 1))) - x[i] * x[(i + 1) % w->n];
+    if (++w->calls == w->bad_call && w->bad_code == FLOW_OK) {
+        dx[w->n - 1] = FLOWI_INFINITY - FLOWI_INFINITY;
+    } else if (w->calls == w->bad_call) {
+        return w->bad_code;
+    }
+    return FLOW_OK;
+}
+
+static wheel wheel_of(int n) {
+    wheel w;
+    memset(&w, 0, sizeof w);
+    w.n = n;
+    return w;
+}
+
+/* k_i = f(x + h sum_j a_ij k_j, t + c_i h), x + h sum_i b_i k_i, in double, as it stands. */
+static void twin_step(const flow_tableau *b, double *x, double t, double h, int n) {
+    double k[STAGES][MOST], point[MOST];
+    int i, j, l;
+    for (i = 0; i <= b->stages; i++) {
+        const flow_real *weight = i < b->stages ? b->a[i] : b->b;
+        for (l = 0; l < n; l++) {
+            point[l] = x[l];
+            for (j = 0; j < i; j++) point[l] += h * (double)weight[j] * k[j][l];
+        }
+        for (l = 0; l < n && i < b->stages; l++)
+            k[i][l] = cos((t + (double)b->c[i] * h) * (l + 1)) - point[l] * point[(l + 1) % n];
+    }
+    for (l = 0; l < n; l++) x[l] = point[l];
+}
+
+/* Stages mixed up between coordinates, h or its sign lost, evaluations not counted; a state
+ * shorter than the solver's capacity. */
+static void test_step_formula(void) {
+    static const int sizes[3] = {1, 7, MOST};
+    int method, i, l;
+    for (method = 0; method < FLOW_ODE_COUNT; method++)
+        for (i = 0; i < 6; i++) {
+            const int n = sizes[i / 2];
+            const double t = 0.3, h = i % 2 ? -0.2 : 0.2;
+            flow_rng rng = test_rng(1);
+            wheel w = wheel_of(n);
+            flow_ode s;
+            flow_real x[MOST];
+            double want[MOST];
+            flow_normal_sample(&rng, x, n, 1);
+            for (l = 0; l < n; l++) want[l] = (double)x[l];
+            TEST_ERR(flow_ode_init(&s, method, i % 2 ? n : MOST), FLOW_OK);
+            TEST_ERR(flow_ode_step(&s, wheel_rate, &w, x, (flow_real)t, (flow_real)h, n), FLOW_OK);
+            twin_step(s.tableau, want, t, h, n);
+            TEST_NEAR_ALL(x, want, n, 100 * EPS);
+            for (l = 0; l < s.tableau->stages; l++)
+                TEST_NEAR(w.times[l], t + (double)s.tableau->c[l] * h, 4 * EPS);
+            TEST_EQ_INT(s.evals, s.tableau->stages);
+            TEST_EQ_INT(w.calls, s.tableau->stages);
+            flow_ode_free(&s);
+        }
+}
+
+/* An error of f swallowed, a NaN that goes on unnoticed, an x half-way when a step has failed. */
+static void test_step_errors(void) {
+    int method, bad, code;
+    for (method = 0; method < FLOW_ODE_COUNT; method++)
+        for (bad = 1; bad <= flow_ode_tableau(method)->stages; bad++)
+            for (code = 0; code >= -99; code -= 99) {
+                const flow_real start[2] = {1, 2};
+                flow_real x[2] = {1, 2};
+                wheel w = wheel_of(2);
+                flow_ode s;
+                w.bad_call = bad;
+                w.bad_code = code;
+                TEST_ERR(flow_ode_init(&s, method, 2), FLOW_OK);
+                TEST_ERR(flow_ode_step(&s, wheel_rate, &w, x, 0, FLOWI_R(0.1), 2),
+                         code ? code : FLOW_E_FINITE);
+                TEST_NEAR_ALL(x, start, 2, 0);
+                TEST_EQ_INT(s.evals, code ? bad : s.tableau->stages);
+                flow_ode_free(&s);
+            }
+}
+
+/* ---- solutions -------------------------------------------------------------------------------- */
+
+/* x0' = -2 t x0^2 x1/e^(sin t), x1' = x1 cos t + x0 - 1/(1 + t^2): coupled, nonlinear and
+ * nonautonomous, solved by x0 = 1/(1 + t^2), x1 = e^(sin t). */
+static int known_rate(void *ctx, flow_real *dx, const flow_real *x, flow_real t) {
+    const double s = (double)t, x0 = (double)x[0], x1 = (double)x[1];
+    (void)ctx;
+    dx[0] = FLOWI_R(-2 * s * x0 * x0 * x1 / exp(sin(s)));
+    dx[1] = FLOWI_R(x1 * cos(s) + x0 - 1 / (1 + s * s));
+    return FLOW_OK;
+}
+
+static void known_solution(flow_real *x, double t) {
+    x[0] = FLOWI_R(1 / (1 + t * t));
+    x[1] = FLOWI_R(exp(sin(t)));
+}
+
+/* The error at t1 of a solution that starts exactly at t0. */
+static double solution_error(int method, double t0, double t1, int steps) {
+    flow_real x[2], want[2];
+    flow_ode s;
+    TEST_ERR(flow_ode_init(&s, method, 2), FLOW_OK);
+    known_solution(x, t0);
+    known_solution(want, t1);
+    TEST_ERR(flow_ode_solve(&s, known_rate, NULL, x, (flow_real)t0, (flow_real)t1, steps, 2),
+             FLOW_OK);
+    TEST_EQ_INT(s.evals, steps * s.tableau->stages);
+    flow_ode_free(&s);
+    return hypot((double)x[0] - (double)want[0], (double)x[1] - (double)want[1]);
+}
+
+/* A method of lower order than it says, in either direction of time: halving the step divides the
+ * error by 2^order. In float only orders 1 and 2 stand out of the rounding. */
+static void test_orders(void) {
+    static const double times[2][2] = {{0.25, 1.5}, {1.5, 0.25}};
+    int method, back;
+    for (method = 0; method < FLOW_ODE_COUNT; method++)
+        for (back = 0; back < 2; back++) {
+            const double t0 = times[back][0], t1 = times[back][1];
+            const int order = flow_ode_tableau(method)->order, steps = order < 4 ? 256 : 48;
+            const double coarse = solution_error(method, t0, t1, steps);
+            const double fine = solution_error(method, t0, t1, 2 * steps);
+            TEST(fine < 1e-2 / pow(steps, order - 1) + 100 * EPS);
+            if (EPS < 1e-10 || order == 1) TEST_NEAR(log2(coarse / fine), order, 0.1);
+        }
+}
+
+/* Steps that do not add up to the interval: for dx/dt = cos t the errors of the quadrature rules
+ * are known, and h, the number of steps and the times of each must be right. */
+static int cosine_rate(void *ctx, flow_real *dx, const flow_real *x, flow_real t) {
+    flow_real *last = (flow_real *)ctx;
+    (void)x;
+    *last = t;
+    *dx = FLOWI_R(cos((double)t));
+    return FLOW_OK;
+}
+
+static void test_steps_tile_the_interval(void) {
+    int back, k;
+    for (back = 0; back < 2; back++) {
+        const double t0 = back ? 2 : -1, t1 = back ? -1 : 2, h = (t1 - t0) / 7;
+        double left = 0, middle = 0;
+        flow_real x, last;
+        flow_ode s;
+        for (k = 0; k < 7; k++) left += h * cos(t0 + h * k);
+        for (k = 0; k < 7; k++) middle += h * cos(t0 + h * (k + 0.5));
+        x = 0;
+        TEST_ERR(flow_ode_init(&s, FLOW_EULER, 1), FLOW_OK);
+        TEST_ERR(flow_ode_solve(&s, cosine_rate, &last, &x, (flow_real)t0, (flow_real)t1, 7, 1),
+                 FLOW_OK);
+        TEST_NEAR(x, left, 20 * EPS);
+        TEST_NEAR(last, t1 - h, 4 * EPS);
+        flow_ode_free(&s);
+        x = 0;
+        TEST_ERR(flow_ode_init(&s, FLOW_MIDPOINT, 1), FLOW_OK);
+        TEST_ERR(flow_ode_solve(&s, cosine_rate, &last, &x, (flow_real)t0, (flow_real)t1, 7, 1),
+                 FLOW_OK);
+        TEST_NEAR(x, middle, 20 * EPS);
+        flow_ode_free(&s);
+    }
+}
+
+/* A failure in the fourth step that undoes the three good ones, or keeps part of the fourth. */
+static void test_solve_stops_at_last_good_step(void) {
+    int code;
+    for (code = 0; code >= -99; code -= 99) {
+        flow_real x[2] = {1, 2}, want[2] = {1, 2};
+        wheel good = wheel_of(2), bad = wheel_of(2);
+        flow_ode s;
+        bad.bad_call = 3 * 4 + 2;
+        bad.bad_code = code;
+        TEST_ERR(flow_ode_init(&s, FLOW_RK4, 2), FLOW_OK);
+        TEST_ERR(flow_ode_solve(&s, wheel_rate, &bad, x, 0, 1, 8, 2), code ? code : FLOW_E_FINITE);
+        TEST_ERR(flow_ode_solve(&s, wheel_rate, &good, want, 0, FLOWI_R(0.375), 3, 2), FLOW_OK);
+        TEST_NEAR_ALL(x, want, 2, 20 * EPS);
+        flow_ode_free(&s);
+    }
+}
+
+/* No steps, no time, no state, or numbers that are not finite. */
+static void test_solve_edges(void) {
+    const flow_real nan = FLOWI_INFINITY - FLOWI_INFINITY, start[2] = {1, 2};
+    flow_real x[2] = {1, 2}, lost[2] = {0, 0};
+    wheel w = wheel_of(2);
+    flow_ode s;
+    TEST_ERR(flow_ode_init(&s, FLOW_HEUN, 2), FLOW_OK);
+    TEST_ERR(flow_ode_solve(&s, wheel_rate, &w, x, 0, 1, 0, 2), FLOW_E_EMPTY);
+    TEST_ERR(flow_ode_solve(&s, wheel_rate, &w, x, 0, 1, -1, 2), FLOW_E_EMPTY);
+    TEST_ERR(flow_ode_solve(&s, wheel_rate, &w, x, 3, 3, 0, 2), FLOW_E_EMPTY);
+    TEST_ERR(flow_ode_solve(&s, wheel_rate, &w, x, 3, 3, 5, 2), FLOW_OK);
+    TEST_ERR(flow_ode_solve(&s, wheel_rate, &w, x, nan, 1, 5, 2), FLOW_E_FINITE);
+    TEST_ERR(flow_ode_solve(&s, wheel_rate, &w, x, 0, FLOWI_INFINITY, 5, 2), FLOW_E_FINITE);
+    TEST_NEAR_ALL(x, start, 2, 0);
+    lost[1] = nan;
+    TEST_ERR(flow_ode_solve(&s, wheel_rate, &w, lost, 0, 1, 5, 2), FLOW_E_FINITE);
+    TEST_EQ_INT(w.calls, 0);
+    TEST_EQ_INT(s.evals, 0);
+    w.n = 0;
+    TEST_ERR(flow_ode_solve(&s, wheel_rate, &w, x, 0, 1, 1, 0), FLOW_OK);
+    TEST_NEAR_ALL(x, start, 2, 0);
+    flow_ode_free(&s);
+}
+
+/* A positive return value taken for an error. */
+static int cheerful_rate(void *ctx, flow_real *dx, const flow_real *x, flow_real t) {
+    (void)ctx, (void)x, (void)t;
+    *dx = 1;
+    return 1;
+}
+
+static void test_only_negative_is_an_error(void) {
+    flow_real x = 0;
+    flow_ode s;
+    TEST_ERR(flow_ode_init(&s, FLOW_DOPRI5, 1), FLOW_OK);
+    TEST_ERR(flow_ode_solve(&s, cheerful_rate, NULL, &x, 0, 1, 2, 1), FLOW_OK);
+    TEST_NEAR(x, 1, 8 * EPS);
+    flow_ode_free(&s);
+}
+
+/* A leak; arrays that are too short (test_free sees it); mistakes that go unnoticed. */
+static void test_memory(void) {
+    flow_real x[MOST + 1] = {0};
+    wheel w = wheel_of(MOST);
+    flow_ode s;
+    int method;
+    for (method = 0; method < FLOW_ODE_COUNT; method++) {
+        TEST_EVERY_ALLOC(flow_ode_init(&s, method, MOST), flow_ode_free(&s));
+        TEST_ERR(flow_ode_init(&s, method, MOST), FLOW_OK);
+        TEST_EQ_INT(s.capacity, MOST);
+        TEST_ERR(flow_ode_solve(&s, wheel_rate, &w, x, 0, FLOWI_R(0.1), 1, MOST), FLOW_OK);
+        TEST_ASSERT_TRIPS(flow_ode_step(&s, wheel_rate, &w, x, 0, 1, MOST + 1));
+        TEST_ASSERT_TRIPS(flow_ode_step(&s, wheel_rate, &w, x, 0, 1, -1));
+        TEST_ASSERT_TRIPS(flow_ode_step(&s, NULL, &w, x, 0, 1, MOST));
+        flow_ode_free(&s);
+        flow_ode_free(&s);
+        TEST_ASSERT_TRIPS(flow_ode_step(&s, wheel_rate, &w, x, 0, 1, 0));
+    }
+    TEST_ASSERT_TRIPS(flow_ode_init(&s, FLOW_EULER, 0));
+    TEST_ASSERT_TRIPS(flow_ode_init(NULL, FLOW_EULER, 1));
+}
+
+int main(void) {
+    test_section("tableaux");
+    test_order_conditions();
+    test_tableaux();
+    test_section("one step");
+    test_step_formula();
+    test_step_errors();
+    test_section("solutions");
+    test_orders();
+    test_steps_tile_the_interval();
+    test_solve_stops_at_last_good_step();
+    test_solve_edges();
+    test_only_negative_is_an_error();
+    test_memory();
+    return test_done();
+}
