@@ -33,7 +33,7 @@ static flips read_flips(chapter *c, const char *text) {
     f.n = f.heads = 0;
     for (; *text && f.n < 1000; text++) {
         const int heads = *text == 'H' || *text == 'h';
-        chapter_require(c, heads || *text == 'T' || *text == 't', "--flips", "letters H and T only");
+        chapter_require(c, heads || *text == 'T' || *text == 't', "--flips", "letters H and T");
         f.y[f.n++] = heads;
         f.heads += heads;
     }
@@ -225,7 +225,7 @@ int main(int argc, char **argv) {
     };
     chapter c;
     chapter_begin(&c, argc, argv, "03_maximum_likelihood",
-                  "the likelihood of a coin, and what a fit by likelihood prefers", 10000, flags, 2);
+                  "a coin, and what a fit by likelihood prefers", 10000, flags, 2);
     chapter_require(&c, gap >= 0.2 && gap <= 3, "--gap", "a number from 0.2 to 3");
     coin(&c, text);
     divergences(&c, gap);

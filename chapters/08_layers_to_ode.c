@@ -225,8 +225,6 @@ static void adaptive(chapter *c) {
         chapter_row(c, row, 3);
     }
     chapter_above(c, "  longest step / shortest", longest / shortest, 5);
-    chapter_say(c, "  steps it took at 1e-5", (double)g.accepted, "as short all the way it were");
-    chapter_say(c, "  steps of the shortest length", 1 / shortest, "");
 }
 
 int main(int argc, char **argv) {
