@@ -256,7 +256,7 @@ enum {
     FLOW_TOY_CHECKERBOARD, /* 8 squares of area 4: uniform on 32 units of area */
     FLOW_TOY_CIRCLES,      /* radii 1 and 0.5, noise 0.08, x3 */
     FLOW_TOY_RINGS,        /* radii 1, 0.75, 0.5, 0.25, x3, noise 0.08 */
-    FLOW_TOY_2SPIRALS,     /* n = 3 pi sqrt(u): two arms (-n cos n, n sin n) + U(0,1)/2, / 3 */
+    FLOW_TOY_2SPIRALS,     /* n = 3 pi sqrt(u): (-n cos n, n sin n) + U(0,1)/2, +-/3, noise 0.1 */
     FLOW_TOY_SWISSROLL,    /* t = 1.5 pi (1 + 2u): (t cos t, t sin t) + N(0,1), / 5 */
     FLOW_TOY_PINWHEEL,     /* five arms */
     FLOW_TOY_COUNT
@@ -266,7 +266,8 @@ FLOW_API const char *flow_toy_name(int set);
 /* The set with that name, or FLOW_E_UNKNOWN. */
 FLOW_API int flow_toy_find(const char *name);
 /* x[n*2]; label[n] is the moon, Gaussian, square, circle, ring or arm (0 for the swiss roll);
- * may be NULL. */
+ * may be NULL. 4 draws a sample (rarely more): arm, place on the curve, noise; 6 for the spirals,
+ * 3 for Gaussians, checkerboard and pinwheel. */
 FLOW_API void flow_toy_sample(int set, flow_rng *rng, flow_real *x, int *label, int n);
 /* The true log-density in nats: closed form, or a quadrature along the curve that carries the
  * noise, exact to about 1e-9. FLOW_E_UNKNOWN for the pinwheel. */
@@ -372,6 +373,8 @@ typedef struct {
     flow_real bound;       /* 0 means 0.97; infinity turns the normalisation off */
     flow_real tol;         /* of the inverse; 0 means 1e-10 (1e-4 in float) */
     int iterations;        /* most iterations of the inverse; 0 means 5000 */
+    int power;             /* power iterations a call, from where the last call stopped: 1 is enough
+                              while training; 0 means the exact norms, a function of theta alone */
 } flow_residual_spec;
 FLOW_API flow_bijection flow_residual(int d, const flow_residual_spec *spec);
 
@@ -1588,15 +1591,15 @@ FLOW_API void flow_bernoulli_score(flow_real *score, const int *y, flow_real p, 
 
 /* ------------------------------------------------------------------------------ 4 toy data */
 
-/* Entropies in nats: ln 32 and the integral of -p log p on a fine grid; the pinwheel's from 10^7
- * samples of its construction. */
+/* Entropies in nats: ln 32 and the integral of -p log p on a fine grid (radially for circles and
+ * rings); the pinwheel's over the two normal numbers it is made of. */
 static const struct {
     const char *name;
     double entropy;
 } flowi_toys[FLOW_TOY_COUNT] = {
-    {"moons", 2.3939},  {"8gaussians", 2.8319}, {"checkerboard", 3.46573590279972655},
-    {"circles", 3.2681}, {"rings", 2.6232},      {"2spirals", 2.645},
-    {"swissroll", 2.670}, {"pinwheel", 2.318},
+    {"moons", 2.39387919596},   {"8gaussians", 2.83188040614}, {"checkerboard", 3.46573590279972655},
+    {"circles", 3.26813571171}, {"rings", 2.62318277030},      {"2spirals", 2.64545028378},
+    {"swissroll", 2.66964617389}, {"pinwheel", 2.31778804},
 };
 
 FLOW_API const char *flow_toy_name(int set) {
@@ -1739,25 +1742,28 @@ static flow_real flowi_gauss_kernel(const flow_real *x, const flow_real *m, flow
     return flowi_exp(-(a * a + b * b) / 2) / (2 * FLOWI_PI * std * std);
 }
 
-/* p(x) = mean over the arms of the integral over s of noise(x - curve(s)), by Simpson's rule. */
+/* p(x) = mean over the arms of the integral over s of noise(x - curve(s)), by Gauss's rule of three
+ * points a cell. */
 static flow_real flowi_curve_density(int set, const flow_real *x) {
-    const int cells = set == FLOW_TOY_2SPIRALS || set == FLOW_TOY_SWISSROLL ? 4096 : 2048;
+    static const double node[3] = {0.11270166537925831, 0.5, 0.88729833462074169};
+    static const double weight[3] = {5.0 / 18, 8.0 / 18, 5.0 / 18};
+    const int cells = set == FLOW_TOY_2SPIRALS ? 1700 : 700;
     flow_real std, sum = 0, m[2];
     const int arms = flowi_toy_arms(set, &std);
     int arm, i;
     for (arm = 0; arm < arms; arm++)
-        for (i = 0; i <= cells; i++) {
-            const flow_real s = (flow_real)i / (flow_real)cells;
+        for (i = 0; i < 3 * cells; i++) {
+            const flow_real s = ((flow_real)(i / 3) + FLOWI_R(node[i % 3])) / (flow_real)cells;
             const flow_real side = arm == 0 ? FLOWI_R(1.0 / 6) : -FLOWI_R(1.0 / 6);
-            const int weight = i == 0 || i == cells ? 1 : (i % 2 ? 4 : 2);
+            const flow_real w = FLOWI_R(weight[i % 3]);
             flowi_toy_curve(set, arm, s, m);
             if (set == FLOW_TOY_2SPIRALS) /* s^2 is uniform: weight 2 s */
-                sum += (flow_real)weight * 2 * s * flowi_box_kernel(x[0] - m[0], side, std) *
+                sum += w * 2 * s * flowi_box_kernel(x[0] - m[0], side, std) *
                        flowi_box_kernel(x[1] - m[1], side, std);
             else
-                sum += (flow_real)weight * flowi_gauss_kernel(x, m, std);
+                sum += w * flowi_gauss_kernel(x, m, std);
         }
-    return sum / (flow_real)(3 * cells * arms);
+    return sum / (flow_real)(cells * arms);
 }
 
 FLOW_API int flow_toy_logprob(int set, flow_real *logp, const flow_real *x, int n) {
@@ -1800,7 +1806,7 @@ static int flowi_affine_forward(const flow_bijection *b, const flow_real *theta,
     flow_real *inverse = cache, *work = cache + d * d, log_w = 0;
     int i, j, err;
     flowi_copy(work, w, d * d);
-    err = flow_inverse(inverse, &log_w, work, d);
+    err = flowi_all_finite(shift, d) ? flow_inverse(inverse, &log_w, work, d) : FLOW_E_FINITE;
     if (err < 0) return err;
     for (i = 0; i < n; i++) {
         for (j = 0; j < d; j++) work[j] = x[i * d + j] - shift[j];
@@ -1817,7 +1823,7 @@ static int flowi_affine_inverse(const flow_bijection *b, const flow_real *theta,
     flow_real *inverse = cache, *work = cache + d * d, log_w = 0;
     int i, j, err;
     flowi_copy(work, w, d * d);
-    err = flow_inverse(inverse, &log_w, work, d);
+    err = flowi_all_finite(shift, d) ? flow_inverse(inverse, &log_w, work, d) : FLOW_E_FINITE;
     if (err < 0) return err;
     for (i = 0; i < n; i++) {
         flowi_copy(work, y + i * d, d);
@@ -1933,6 +1939,7 @@ static int flowi_planar_inverse(const flow_bijection *b, const flow_real *theta,
     flow_real *uhat = cache, a, h;
     flowi_planar_profile p;
     int i, j, err;
+    if (!flowi_all_finite(theta, b->params)) return FLOW_E_FINITE;
     p.wu = flow_planar_uhat(uhat, theta, w, d);
     p.shift = theta[2 * d];
     for (i = 0; i < n; i++) {
@@ -2081,11 +2088,12 @@ static int flowi_actnorm_fit(const flow_bijection *b, flow_real *theta, const fl
     const int d = b->d;
     int i, j;
     for (j = 0; j < d; j++) {
-        flow_real mean = 0, var = 0;
+        flow_real mean = 0, var = 0, least; /* what rounding of the mean alone can leave */
         for (i = 0; i < n; i++) mean += x[i * d + j] / (flow_real)n;
         for (i = 0; i < n; i++)
             var += (x[i * d + j] - mean) * (x[i * d + j] - mean) / (flow_real)n;
-        theta[j] = var > 0 ? -flowi_log(var) / 2 : 0;
+        least = (flow_real)n * FLOWI_EPS * mean;
+        theta[j] = var > least * least ? -flowi_log(var) / 2 : 0;
         theta[d + j] = -mean * flowi_exp(theta[j]);
     }
     return FLOW_OK;
@@ -2463,14 +2471,15 @@ FLOW_API flow_bijection flow_autoregressive(int d, const flow_conditioner *spec)
 }
 
 /* Residual. cache: the normalised weights [params], their gradient [params], and of each layer
- * u [most], v [most] and sigma, which power iteration carries from call to call; then a sample's
+ * u [most], v [most] and sigma, which power iteration carries from call to call, scratch for the Gram
+ * matrices [2*most*most] and an I + J [d*d]; then a sample's
  * g, input cotangent [d] each, tangents e_j, J e_j and its cotangent [d*d] each, (I + J)^-1 [d*d]
  * and the network's own. */
 
 typedef struct {
     flow_mlp net;
-    int most;
-    flow_real bound, *theta, *dtheta, *norms;
+    int most, power;
+    flow_real bound, *theta, *dtheta, *norms, *gram;
     flow_real *g, *din, *s, *jy, *djy, *inverse, *matrix, *cache;
 } flowi_residual_parts;
 
@@ -2487,9 +2496,11 @@ static flowi_residual_parts flowi_residual_split(const flow_bijection *b, flow_r
     r.net = flowi_residual_net(b);
     r.most = spec->width > d ? spec->width : d;
     r.bound = spec->bound > 0 ? spec->bound : FLOWI_R(0.97);
+    r.power = spec->power;
     r.theta = flowi_carve(&cache, (size_t)b->params);
     r.dtheta = flowi_carve(&cache, (size_t)b->params);
     r.norms = flowi_carve(&cache, flowi_size(spec->depth + 1, 2 * r.most + 1, 1));
+    r.gram = flowi_carve(&cache, flowi_size(2 * r.most, r.most, 1));
     r.matrix = flowi_carve(&cache, flowi_size(d, d, 1));
     r.g = flowi_carve(&cache, flowi_size(n, d, 1));
     r.din = flowi_carve(&cache, flowi_size(n, d, 1));
@@ -2501,19 +2512,36 @@ static flowi_residual_parts flowi_residual_split(const flow_bijection *b, flow_r
     return r;
 }
 
-/* The spectral norm of a layer to about 1e-12, from where the last call left u and v. */
+/* The spectral norm of w[rows*cols] with its singular vectors, to full precision even where the
+ * largest singular values lie close together: the Gram matrix G = W'W (or W W', the smaller one),
+ * squared 40 times and scaled to trace 1 in between, keeps its leading eigenvectors alone. */
 static flow_real flowi_residual_norm(const flow_real *w, flow_real *u, flow_real *v, int rows,
-                                     int cols) {
-    flow_real norm = 0, before;
-    int j, k;
-    if (!flowi_all_finite(v, cols) || !(flowi_dot(v, v, cols) > 0))
-        for (j = 0; j < cols; j++) v[j] = 1 / (flow_real)(j + 1);
-    for (k = 0; k < 1000; k++) {
-        before = norm;
-        norm = flow_spectral_norm(w, u, v, rows, cols, 1);
-        if (flowi_fabs(norm - before) <= 4 * FLOWI_EPS * norm) break;
+                                     int cols, flow_real *work) {
+    const int tall = rows > cols, m = tall ? cols : rows;
+    flow_real *g = work, *square = work + m * m, *lead = tall ? v : u, trace;
+    int i, k, best = 0;
+    flow_matmul(g, w, tall, w, !tall, m, m, tall ? rows : cols, 0);
+    for (k = 0; k < 40; k++) {
+        for (trace = 0, i = 0; i < m; i++) trace += g[i * m + i];
+        if (!(trace > 0)) return 0;
+        for (i = 0; i < m * m; i++) g[i] /= trace;
+        flow_matmul(square, g, 0, g, 0, m, m, m, 0);
+        flowi_copy(g, square, m * m);
     }
-    return norm;
+    for (i = 1; i < m; i++)
+        if (g[i * m + i] > g[best * m + best]) best = i;
+    flowi_copy(lead, g + best * m, m);
+    flowi_normalise(lead, m);
+    flow_matmul(tall ? u : v, w, !tall, lead, 0, tall ? rows : cols, 1, m, 0);
+    return flowi_normalise(tall ? u : v, tall ? rows : cols);
+}
+
+/* The same from where the last call left v, by `power` iterations: close while W moves slowly. */
+static flow_real flowi_residual_follow(const flow_real *w, flow_real *u, flow_real *v, int rows,
+                                       int cols, int power, flow_real *work) {
+    const int cold = !flowi_all_finite(v, cols) || !(flowi_dot(v, v, cols) > 0);
+    if (cold || power < 1) return flowi_residual_norm(w, u, v, rows, cols, work);
+    return flow_spectral_norm(w, u, v, rows, cols, power);
 }
 
 /* W <- W min(1, c/sigma(W)), c = bound^(1/layers): the product of the norms is at most bound. */
@@ -2525,7 +2553,7 @@ static void flowi_residual_normalise(const flowi_residual_parts *r, const flow_r
     for (l = 0; l <= r->net.depth && flowi_finite(r->bound); l++) {
         const flowi_layer s = flowi_mlp_layer(&r->net, l);
         flow_real *u = r->norms + l * (2 * r->most + 1), *v = u + r->most, *sigma = v + r->most;
-        *sigma = flowi_residual_norm(theta + s.weight, u, v, s.out, s.in);
+        *sigma = flowi_residual_follow(theta + s.weight, u, v, s.out, s.in, r->power, r->gram);
         for (i = s.weight; i < s.bias && *sigma > c; i++) r->theta[i] *= c / *sigma;
     }
 }
@@ -2649,7 +2677,7 @@ FLOW_API flow_bijection flow_residual(int d, const flow_residual_spec *spec) {
     most = spec->width > d ? spec->width : d;
     b.params = flow_mlp_params(&net);
     b.cache = 2 * d + 4 * d * d + flow_mlp_cache(&net, 1);
-    b.work = 2 * b.params + (spec->depth + 1) * (2 * most + 1) + d * d;
+    b.work = 2 * b.params + (spec->depth + 1) * (2 * most + 1) + 2 * most * most + d * d;
     b.init = flowi_residual_init;
     b.forward = flowi_residual_forward;
     b.inverse = flowi_residual_inverse;
@@ -2700,10 +2728,11 @@ FLOW_API int flow_residual_series(const flow_bijection *b, const flow_real *thet
 
 FLOW_API int flow_root(flow_real *root, flow_root_fn f, void *ctx, flow_real lo, flow_real hi,
                        flow_real tol) {
-    flow_real slope, f_lo = f(ctx, lo, &slope), f_hi = f(ctx, hi, &slope), a = (lo + hi) / 2;
-    flow_real width = hi - lo;
+    flow_real slope, f_lo, f_hi, a = (lo + hi) / 2, width = hi - lo;
     int k;
-    FLOW_ASSERT(root && lo <= hi && tol > 0);
+    FLOW_ASSERT(root && f && !(lo > hi) && tol > 0);
+    f_lo = f(ctx, lo, &slope);
+    f_hi = f(ctx, hi, &slope);
     if (!flowi_finite(f_lo) || !flowi_finite(f_hi)) return FLOW_E_FINITE;
     if (f_lo == 0 || f_hi == 0) {
         *root = f_lo == 0 ? lo : hi;

@@ -24,13 +24,12 @@
 
 /* ---- config --------------------------------------------------------------------------------- */
 
-enum {
-    POWER = 5, MAPS = 7, /* x^k is map 5 of the 7 in main */
-    POINTS = 400,        /* of a drawn curve */
-    BINS = 40,           /* of a histogram */
-    BATCH = 100,         /* samples of a small Kolmogorov-Smirnov test */
-    FRAMES = 36          /* of the animation: n^(f/FRAMES) samples have landed by frame f */
-};
+#define MAPS 7     /* in main's table ... */
+#define POWER 5    /* ... where x^k stands here */
+#define POINTS 400 /* of a drawn curve */
+#define BINS 40    /* of a histogram */
+#define BATCH 100  /* samples of a small Kolmogorov-Smirnov test */
+#define FRAMES 36  /* of the animation: n^(f/FRAMES) samples have landed by frame f */
 
 /* Every map here is y = a + b x^k: not always invertible on the whole line, but always where the
  * source lives, and that is enough. */
@@ -196,7 +195,10 @@ static void check_error(chapter *c, map *m, flow_rng *rng, double *y) {
         for (int f = 0; f <= FRAMES; f++) {
             double square = 0;
             chapter_try(c, flow_histogram(bins, y, landed(c, f), 0, 1, BINS), "histogram");
-            for (int b = 0; b < BINS; b++) square += pow(bins[b] / BINS - want[b], 2);
+            for (int b = 0; b < BINS; b++) {
+                double gap = bins[b] / BINS - want[b];
+                square += gap * gap;
+            }
             if (f >= half) fit[r] += (f - 1.5 * half) * log(square) / 2 / reach;
             mean[f] += square / runs;
             last[r] = square * c->n / left;
@@ -224,7 +226,7 @@ static void release(chapter *c, const map *m, flow_rng *rng, double *y) {
 }
 
 int main(int argc, char **argv) {
-    double k = 2, a = 2, b = 0.5, x1 = 0.25, x2 = 0.5;
+    double k = 2, a = 2, b = 0.5, x1 = 0.5, x2 = 0.75;
     const chapter_flag flags[] = {{"--k", CHAPTER_REAL, &k, "the power in x^k, 0.2 to 5"},
                                   {"--a", CHAPTER_REAL, &a, "the mean of N(a, b^2)"},
                                   {"--b", CHAPTER_REAL, &b, "its b; may be negative"},

@@ -184,6 +184,54 @@ static inline double *chapter_data(chapter *c, const char *path, int d, int *n) 
     return x;
 }
 
+/* The same with its rows in random order: a file may be sorted. n - 1 draws, rarely more. */
+static inline double *chapter_data_shuffled(chapter *c, flow_rng *rng, const char *path, int d,
+                                            int *n) {
+    double *x = chapter_data(c, path, d, n), *y = chapter_alloc(c, (size_t)*n * (size_t)d);
+    int *order = (int *)chapter_alloc(c, (size_t)*n);
+    flow_rng_permutation(rng, order, *n);
+    for (int i = 0; i < *n; i++) memcpy(y + i * d, x + order[i] * d, (size_t)d * sizeof *y);
+    return y;
+}
+
+/* ---- small mathematics ---------------------------------------------------------------------- */
+
+/* mean[d] = (1/n) sum x_i and cov[d*d] = (1/n) sum (x_i - mean)(x_i - mean)' of the points x[n*d]. */
+static inline void chapter_moments(double *mean, double *cov, const double *x, int n, int d) {
+    for (int j = 0; j < d; j++) mean[j] = 0;
+    for (int j = 0; j < d * d; j++) cov[j] = 0;
+    for (int i = 0; i < n * d; i++) mean[i % d] += x[i] / n;
+    for (const double *at = x; at < x + n * d; at += d)
+        for (int j = 0; j < d * d; j++)
+            cov[j] += (at[j / d] - mean[j / d]) * (at[j % d] - mean[j % d]) / n;
+}
+
+/* The side^d nodes of a grid over [lo, hi]^d, ends included, the first coordinate fastest. */
+static inline double *chapter_grid(chapter *c, double lo, double hi, int side, int d) {
+    int n = 1;
+    double *x;
+    for (int j = 0; j < d; j++) n *= side;
+    x = chapter_alloc(c, (size_t)n * (size_t)d);
+    for (int i = 0; i < n; i++)
+        for (int j = 0, k = i; j < d; j++, k /= side)
+            x[i * d + j] = lo + (hi - lo) * (k % side) / (side - 1);
+    return x;
+}
+
+/* The p of y ~ x^p through n points: the least-squares slope of log y over log x. */
+static inline double chapter_slope(const double *x, const double *y, int n) {
+    double mx = 0, my = 0, xx = 0, xy = 0;
+    for (int i = 0; i < n; i++) {
+        mx += log(x[i]) / n;
+        my += log(y[i]) / n;
+    }
+    for (int i = 0; i < n; i++) {
+        xx += (log(x[i]) - mx) * (log(x[i]) - mx);
+        xy += (log(x[i]) - mx) * (log(y[i]) - my);
+    }
+    return xy / xx;
+}
+
 /* ---- flags ---------------------------------------------------------------------------------- */
 
 /* Each returns 1 when the whole text is a number of its kind. Signs and digits only come first:
@@ -433,6 +481,21 @@ static inline void chapter_block(chapter *c, const char *name, const char *colum
 
 static inline void chapter_row(chapter *c, const double *v, int count) {
     flow_dat_row(&c->dat, v, count);
+}
+
+static inline void chapter_row2(chapter *c, double v0, double v1) {
+    const double v[] = {v0, v1};
+    flow_dat_row(&c->dat, v, 2);
+}
+
+static inline void chapter_row3(chapter *c, double v0, double v1, double v2) {
+    const double v[] = {v0, v1, v2};
+    flow_dat_row(&c->dat, v, 3);
+}
+
+static inline void chapter_row4(chapter *c, double v0, double v1, double v2, double v3) {
+    const double v[] = {v0, v1, v2, v3};
+    flow_dat_row(&c->dat, v, 4);
 }
 
 /* Between two grid rows. */

@@ -13,7 +13,8 @@ do for [k = 0:5] {
     stats data index "titles" every ::k::k using 2 name "E" nooutput
     stats data index "titles" every ::k::k using 3 name "L" nooutput
     far = k == 0 ? L_min : k < 5 ? far : far > L_min + 5
-    title[k + 1] = sprintf("%s: loss %s%.2f nats", name(T_min, E_min), L_min < 0 ? "−" : "", abs(L_min))
+    minus = L_min < 0 ? "−" : ""
+    title[k + 1] = sprintf("%s: loss %s%.2f nats", name(T_min, E_min), minus, abs(L_min))
 }
 
 # The ranges hold the data, the start and the end.
@@ -29,13 +30,15 @@ set size ratio ((y1 - y0) / (x1 - x0) > 0.4 && (y1 - y0) / (x1 - x0) < 2.5 ? -1 
 
 # Three tics or so, of as many digits as the data need, and room for them on the left.
 nice(r) = (p = 10**floor(log10(r)), r / p >= 5 ? 5 * p : r / p >= 2 ? 2 * p : p)
-set xtics nice((x1 - x0) / 3.0); set ytics nice((y1 - y0) / 3.0)
-room = 0.0095 * (strlen(sprintf("%.8g", nice((y1 - y0) / 3.0) * ceil(y0 / nice((y1 - y0) / 3.0)))) - 2)
+tx = nice((x1 - x0) / 3.0); ty = nice((y1 - y0) / 3.0)
+set xtics tx; set ytics ty
+room = 0.0095 * (strlen(sprintf("%.8g", ty * ceil(y0 / ty))) - 2)
 
 unset key; unset grid; set border 15
-set multiplot layout 2,3 margins screen 0.065 + room,0.99,0.08,0.855 spacing screen 0.035,0.085 title \
-    bold(far ? "The density first stretches until it covers the data, then creeps over and tightens" \
-             : "The density settles on the data"). \
+headline = far ? "The density stretches until it covers the data, then creeps over and tightens" \
+               : "The density settles on the data"
+set multiplot layout 2,3 margins screen 0.065 + room,0.99,0.08,0.855 \
+    spacing screen 0.035,0.085 title bold(headline). \
     "\n1, 2 and 3 standard deviations of the flow; the points are the data"
 do for [k = 0:5] {
     set title title[k + 1]

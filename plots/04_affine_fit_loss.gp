@@ -9,11 +9,11 @@ do for [k = 1:4] { stats data index "levels" using k name sprintf("V%d", k) noou
 noise = V1_min; average = V2_min; gap = V3_min; steps = V4_min
 
 unset key
-set multiplot layout 1,3 margins screen 0.085,0.985,0.17,0.88 spacing screen 0.07
+set multiplot layout 1,3 margins screen 0.095,0.985,0.17,0.88 spacing screen 0.07
 set title bold("SGD hovers, its average settles")
 set logscale xy; set format xy math("10^{%T}")
 set xrange [1:3 * steps]; set yrange [average / 5:*]; set ytics 100
-set xlabel "step"; set ylabel "loss above the least possible (nats)"
+set xlabel "step"; set ylabel "loss above the least possible (nats)" offset 1.2,0
 set arrow 1 from first 1, first noise to graph 1, first noise nohead ls 31 dt (4,3)
 set label 1 "SGD's noise" at first 1.5, first noise offset 0,0.6 textcolor rgb color8
 set label 2 "average" at first steps, first average right offset -1,0 textcolor rgb color3

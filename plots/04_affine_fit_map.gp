@@ -5,9 +5,10 @@ need   = "points carried circles axes"
 width  = 800; height = 400
 load "plots/style.gp"
 
-# Square panels; one scale for both of the target's axes unless its units are too different.
 tip(i) = i ? math("2 e_2") : math("2 e_1")
 max(a, b) = a > b ? a : b
+
+# Square panels; one scale for both axes of the target unless their units are too different.
 stats data index "carried" using 3:4 name "C" nooutput
 hx = 0.53 * (C_max_x - C_min_x); hy = 0.53 * (C_max_y - C_min_y)
 if (hx < 2.5 * hy && hy < 2.5 * hx) { hx = max(hx, hy); hy = hx }
@@ -15,17 +16,19 @@ x = 0.5 * (C_max_x + C_min_x); y = 0.5 * (C_max_y + C_min_y)
 
 # Three tics or so, of as many digits as the data need, and room for them on the left.
 nice(r) = (p = 10**floor(log10(r)), r / p >= 5 ? 5 * p : r / p >= 2 ? 2 * p : p)
-room = 0.0095 * (strlen(sprintf("%.8g", nice(0.67 * hy) * ceil((y - hy) / nice(0.67 * hy)))) - 2)
+tx = nice(0.67 * hx); ty = nice(0.67 * hy)
+room = 0.0095 * (strlen(sprintf("%.8g", ty * ceil((y - hy) / ty))) - 2)
 
 unset key; unset grid; set border 15; unset colorbox; set size square
 set style textbox opaque noborder fillcolor rgb "#D0FFFFFF" margins 0.3,0.3
-set format xy "%.8g"; set cbrange [-2.5:2.5]; set cblabel "the point's ".math("x_1") offset 1,0; set cbtics 1
-set multiplot layout 1,2 margins screen 0.06,0.89,0.125,0.83 spacing screen 0.07 + room title \
+set cbrange [-2.5:2.5]; set cbtics 1; set cblabel "the point's ".math("x_1") offset 1,0
+set format xy "%.8g"
+set multiplot layout 1,2 margins screen 0.065,0.89,0.135,0.83 spacing screen 0.07 + room title \
     bold("Every point of the source has its place in the target")
 do for [k = 0:1] {
     c = 1 + 2*k
     if (k) { set xrange [x - hx:x + hx]; set yrange [y - hy:y + hy]; eval colorbar; \
-             set xtics nice(0.67 * hx); set ytics nice(0.67 * hy) } \
+             set xtics tx; set ytics ty } \
     else { set xrange [-3.6:3.6]; set yrange [-3.6:3.6] }
     set title k ? "target: y = A x + b, data in grey" : "source: x from N(0, I)"
     set xlabel k ? math("y_1") : math("x_1")

@@ -2,12 +2,13 @@
 figure = "04_affine_fit_rotation"
 data   = "build/data/04_affine_fit.dat"
 need   = "carried circles axes"
-width  = 800; height = 320
+width  = 800; height = 325
 load "plots/style.gp"
 
-# Square panels; one scale for both axes unless their units are too different.
 tip(i) = i ? math("2 e_2") : math("2 e_1")
 max(a, b) = a > b ? a : b
+
+# Square panels; one scale for both axes of the target unless their units are too different.
 stats data index "carried" using 3:4 name "C" nooutput
 hx = 0.56 * (C_max_x - C_min_x); hy = 0.56 * (C_max_y - C_min_y)
 if (hx < 2.5 * hy && hy < 2.5 * hx) { hx = max(hx, hy); hy = hx }
@@ -16,16 +17,18 @@ set xrange [x - hx:x + hx]; set yrange [y - hy:y + hy]
 
 # Three tics or so, of as many digits as the data need, and room for them on the left.
 nice(r) = (p = 10**floor(log10(r)), r / p >= 5 ? 5 * p : r / p >= 2 ? 2 * p : p)
-set xtics nice(0.67 * hx); set ytics nice(0.67 * hy)
-room = 0.0095 * (strlen(sprintf("%.8g", nice(0.67 * hy) * ceil((y - hy) / nice(0.67 * hy)))) - 2)
+tx = nice(0.67 * hx); ty = nice(0.67 * hy)
+set xtics tx; set ytics ty
+room = 0.0095 * (strlen(sprintf("%.8g", ty * ceil((y - hy) / ty))) - 2)
 
 unset key; unset grid; set border 15; unset colorbox; set size square
 set style textbox opaque noborder fillcolor rgb "#D0FFFFFF" margins 0.3,0.3
-set format xy "%.8g"; set cbrange [-2.5:2.5]; set cblabel "the point's ".math("x_1") offset 1,0; set cbtics 1
+set cbrange [-2.5:2.5]; set cbtics 1; set cblabel "the point's ".math("x_1") offset 1,0
+set format xy "%.8g"
 root = fmt eq "tex" ? "$\\Sigma^{1/2}$" : "Σ^{1/2}"
 array name[3] = [root.": the symmetric map", "A, as trained", "A Q, with Q a third of a turn"]
 array place[3] = [7, 3, 5]
-set multiplot layout 1,3 margins screen 0.065 + room,0.89,0.15,0.8 spacing screen 0.02 title \
+set multiplot layout 1,3 margins screen 0.07 + room,0.89,0.175,0.8 spacing screen 0.02 title \
     bold("Different maps, one density: A A' is the same, only the points change places")
 do for [k = 1:3] {
     c = place[k]

@@ -1,24 +1,32 @@
-# The loss stops at its floor; the excess over the floor, which is what training lowers, does not.
+# The loss stops at its floor; the excess over the floor, all that training can lower, does not.
 figure = "11_flow_matching_loss"
 data   = "build/data/11_flow_matching.dat"
-sets   = system("awk '/^# loss_/ { sub(/^# loss_/, \"\"); printf \"%s \", $0 }' ".data." 2>/dev/null")
-need   = "loss_".(words(sets) ? word(sets, 1) : "moons")
-do for [i = 2:words(sets)] { need = need." loss_".word(sets, i) }
-width  = 800; height = 340
+sets   = system("awk '/^# [a-z0-9]*_loss$/ { sub(/_loss/, \"\"); print $2 }' ".data." 2>&1")
+need   = "moons_loss"
+if (words(sets)) { need = ""; do for [s in sets] { need = need." ".s."_loss" } }
+width  = 800; height = 360
 load "plots/style.gp"
 
-set multiplot layout 1,2 margins screen 0.075,0.985,0.16,0.87 spacing screen 0.085
-set xlabel "training step"
+set multiplot
 unset key
-set title bold("The loss").": it stops at its floor (grey)"
+set bmargin at screen 0.15; set tmargin at screen 0.88
+set lmargin at screen 0.06; set rmargin at screen 0.42
+set xlabel "training step"
+set title "The loss stops at its floor (pale)"
 set ylabel "E|v − u|^2" offset 1,0
-set yrange [0:*]
-plot for [i = 1:words(sets)] data index "loss_".word(sets, i) using 1:3 with lines lt i, \
-     for [i = 1:words(sets)] "" index "loss_".word(sets, i) using 1:4 with lines ls 31
-set title bold("The excess over the floor").": still falling"
-set ylabel "E|v − v*|^2"
+set xrange [0:*]; set yrange [0:*]
+set xtics 4000
+pale(i) = "#A0".substr(word(colors, i), 2, 7)
+plot for [i = 1:words(sets)] data index word(sets, i)."_loss" using 1:3 \
+         with lines lt 1 lw 5 lc rgb pale(i), \
+     for [i = 1:words(sets)] data index word(sets, i)."_loss" using 1:2 with lines lt i
+set lmargin at screen 0.53; set rmargin at screen 0.87
+set title "Its excess over the floor keeps falling"
+set ylabel "E|v − v*|^2" offset 1,0
 set logscale y; set yrange [*:*]; set format y "%g"
-set key top right vertical
-plot for [i = 1:words(sets)] data index "loss_".word(sets, i) using 1:5 with lines lt i \
-     title word(sets, i)
+do for [i = 1:words(sets)] {
+    stats data index word(sets, i)."_loss" using (end = $4) nooutput
+    set label i word(sets, i) at graph 1.02, first end textcolor rgb word(colors, i)
+}
+plot for [i = 1:words(sets)] data index word(sets, i)."_loss" using 1:4 with lines lt i
 unset multiplot

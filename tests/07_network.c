@@ -92,8 +92,10 @@ static void test_activation_special_values(void) {
         TEST(a[0] != a[0]);
     }
     flow_activation(FLOW_RELU, a, da, dda, &zero, 1);
-    TEST_NEAR(a[0], 0, 0);
-    TEST_NEAR(da[0], 0, 0);
+    TEST(a[0] == 0 && da[0] == 0 && dda[0] == 0);
+    flow_activation(FLOW_SELU, a, da, dda, &zero, 1);
+    TEST_NEAR(da[0], 1.7580993408473766, 8 * EPS); /* from the left */
+    TEST_NEAR(dda[0], 1.7580993408473766, 8 * EPS);
 }
 
 /* A remainder of a block that is skipped or written past, an output that must not be NULL, a
@@ -424,12 +426,15 @@ static void test_init(void) {
     TEST_EQ_INT(draws_between(rng, &twin), 0);
 }
 
-/* Shapes that cannot be. */
+/* The smallest shapes that can be, refused; shapes that cannot be, accepted. */
 static void test_assertions(void) {
-    flow_mlp m = {0, 1, 1, 1, FLOW_TANH};
+    flow_mlp m = {0, 1, 1, 1, FLOW_TANH}, least = {1, 0, 0, 1, FLOW_TANH};
     flow_rng rng = test_rng(4);
     flow_real theta[4], z = 0;
     flow_net net;
+    flow_mlp_init(&least, theta, &rng);
+    least.width = least.depth = 1;
+    flow_mlp_init(&least, theta, &rng);
     TEST_ASSERT_TRIPS(flow_mlp_init(&m, theta, &rng));
     m.in = 1, m.width = 0;
     TEST_ASSERT_TRIPS(flow_mlp_init(&m, theta, &rng));
@@ -447,7 +452,7 @@ static void test_assertions(void) {
 
 /* ---- the velocity network --------------------------------------------------------------------- */
 
-enum { D = 2, COND = 3, IN = D + 1 + COND, BATCH = 6, N = 5, K = 2 };
+enum { D = 2, COND = 3, IN = D + 1 + COND, BATCH = 6, N = 5, K = 19 };
 
 /* What a velocity network is asked with, and the rows that its MLP is to see. */
 typedef struct {
@@ -533,27 +538,63 @@ static void test_net_assertions(void) {
     velocity_case_free(&q);
 }
 
-/* An array of the network too short (every one is filled to its end), a failed allocation that
- * leaks, parameters not drawn as flow_mlp_init draws them. */
+/* Fills array[count] with a number of its own, or asks whether it still holds it. */
+static void mark(flow_real *array, int count, int number, int ask) {
+    int i, same = 1;
+    for (i = 0; i < count; i++) {
+        if (!ask) array[i] = (flow_real)number;
+        same = same && array[i] == (flow_real)number;
+    }
+    TEST(same);
+}
+
+/* Arrays shorter than the header says: they overlap, or run past the end (test_free sees it). */
+static void test_net_arrays(void) {
+    flow_rng rng = test_rng(7);
+    flow_net net;
+    int ask;
+    TEST_ERR(flow_net_init(&net, 3, 2, 7, 4, FLOW_TANH, 5, &rng), FLOW_OK);
+    TEST(net.d == 3 && net.cond == 2 && net.batch == 5);
+    TEST(net.mlp.in == 6 && net.mlp.width == 7 && net.mlp.depth == 4 && net.mlp.out == 3);
+    TEST_EQ_INT(net.mlp.act, FLOW_TANH);
+    TEST_EQ_INT(net.params, flow_mlp_params(&net.mlp));
+    for (ask = 0; ask < 2; ask++) {
+        mark(net.theta, net.params, 1, ask);
+        mark(net.grad, net.params, 2, ask);
+        mark(net.in, 5 * 6, 3, ask);
+        mark(net.din, 5 * 6, 4, ask);
+        mark(net.s, 8 * 5 * 6, 5, ask);
+        mark(net.v, 5 * 3, 6, ask);
+        mark(net.cache, flow_mlp_cache(&net.mlp, 5), 7, ask);
+    }
+    flow_net_free(&net);
+}
+
+/* Samples that spill over, a failed allocation that leaks or that _free stumbles over, parameters
+ * not drawn as flow_mlp_init draws them. */
 static void test_net_memory(void) {
-    static const int sizes[3][3] = {{1, 0, 1}, {64, 0, 2}, {3, 4, 3}}; /* d, cond, depth */
+    static const int sizes[3][4] = {{1, 0, 1, 1}, {64, 0, 2, 4}, {3, 4, 3, 4}};
     int i;
     for (i = 0; i < 3; i++) {
-        const int d = sizes[i][0], cond = sizes[i][1];
-        flow_rng rng = test_rng(6), start = rng;
-        flow_real *x = draw(&rng, 4 * d, 1), *c = draw(&rng, 4 * cond, 1), *theta;
+        const int d = sizes[i][0], cond = sizes[i][1], depth = sizes[i][2], n = sizes[i][3];
+        flow_rng rng = test_rng(6), start;
+        flow_real *x = draw(&rng, n * d, 1), *c = draw(&rng, n * cond, 1), *theta;
         flow_net net;
-        TEST_EVERY_ALLOC(flow_net_init(&net, d, cond, 5, sizes[i][2], FLOW_TANH, 4, &rng),
+        TEST_EVERY_ALLOC(flow_net_init(&net, d, cond, 5, depth, FLOW_TANH, n, &rng),
                          flow_net_free(&net));
-        rng = start;
-        TEST_ERR(flow_net_init(&net, d, cond, 5, sizes[i][2], FLOW_TANH, 4, &rng), FLOW_OK);
+        memset(&net, 0xFF, sizeof net);
+        test_alloc_fail_at(1);
+        TEST_ERR(flow_net_init(&net, d, cond, 5, depth, FLOW_TANH, n, &rng), FLOW_E_MEMORY);
+        test_alloc_fail_at(0);
+        flow_net_free(&net);
+        start = rng;
+        TEST_ERR(flow_net_init(&net, d, cond, 5, depth, FLOW_TANH, n, &rng), FLOW_OK);
         TEST_EQ_INT(draws_between(start, &rng), net.params);
-        TEST_EQ_INT(net.params, flow_mlp_params(&net.mlp));
         theta = new_reals(net.params);
         flow_mlp_init(&net.mlp, theta, &start);
-        flow_net_forward(&net, x, x, x, cond ? c : NULL, 4);
-        flow_net_tangent(&net, x, x, 4, 1);
-        flow_net_backward(&net, x, x, 4);
+        flow_net_forward(&net, x, x, x, cond ? c : NULL, n);
+        flow_net_tangent(&net, x, x, n, 1);
+        flow_net_backward(&net, x, x, n);
         TEST_NEAR_ALL(net.theta, theta, net.params, 0);
         flow_net_free(&net);
         test_free(theta);
@@ -583,6 +624,7 @@ int main(void) {
     test_net_forward_and_tangent();
     test_net_backward();
     test_net_assertions();
+    test_net_arrays();
     test_net_memory();
     return test_done();
 }

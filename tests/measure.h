@@ -100,4 +100,54 @@ static inline int chi_square_accepts(const int *count, const double *expected, i
     return sum < freedom * pow(1 - c + 6.5 * sqrt(c), 3);
 }
 
+/* ---- gradients ------------------------------------------------------------------------------- */
+
+/* A loss of whatever stands in the array that gradient_error moves. */
+typedef double (*loss_fn)(void *ctx);
+
+/* The slope of the loss along v by central differences of size STEP; at[count] is put back. */
+static inline double slope_along(loss_fn loss, void *ctx, flow_real *at, const flow_real *v,
+                                 flow_real *kept, int count) {
+    double up, down, step = STEP;
+    int i;
+    memcpy(kept, at, sizeof(flow_real) * (size_t)count);
+    for (i = 0; i < count; i++) at[i] = kept[i] + FLOWI_R(step) * v[i];
+    up = loss(ctx);
+    for (i = 0; i < count; i++) at[i] = kept[i] - FLOWI_R(step) * v[i];
+    down = loss(ctx);
+    memcpy(at, kept, sizeof(flow_real) * (size_t)count);
+    return (up - down) / (2 * (double)FLOWI_R(step));
+}
+
+/* How far grad[count] is from the loss's gradient in at[count], relative to its largest number and
+ * signed, so that a wrong sign counts as wrong: along every coordinate, or `most` of them spread
+ * evenly, and along four random directions, which see them all. */
+static inline double gradient_error(loss_fn loss, void *ctx, flow_real *at, const flow_real *grad,
+                                    int count, int most) {
+    flow_real *v = (flow_real *)calloc(2 * (size_t)count + 1, sizeof(flow_real));
+    flow_rng rng = test_rng(count);
+    const int stride = count > most ? count / most : 1;
+    double worst = 0, largest = 1e-30, off;
+    int i, k;
+    for (i = 0; i < count; i++)
+        if (fabs((double)grad[i]) > largest) largest = fabs((double)grad[i]);
+    for (i = 0; i < count; i += stride) {
+        v[i] = 1;
+        off = fabs(slope_along(loss, ctx, at, v, v + count, count) - (double)grad[i]) / largest;
+        if (!(off <= worst)) worst = off >= 0 ? off : HUGE_VAL;
+        v[i] = 0;
+    }
+    for (k = 0; k < 4; k++) {
+        double want = 0;
+        for (i = 0; i < count; i++) {
+            v[i] = FLOWI_R((flow_rng_below(&rng, 2) ? 1 : -1) / sqrt((double)count));
+            want += (double)v[i] * (double)grad[i];
+        }
+        off = fabs(slope_along(loss, ctx, at, v, v + count, count) - want) / largest;
+        if (!(off <= worst)) worst = off >= 0 ? off : HUGE_VAL;
+    }
+    free(v);
+    return worst;
+}
+
 #endif /* MEASURE_H */

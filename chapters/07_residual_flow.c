@@ -1,0 +1,308 @@
+/* 07_residual_flow: x + g(x) is invertible when g contracts.
+ *
+ * Beside it: article B, "Residual Flows: Toward Continuous Transformations", with Banach's fixed
+ * point theorem and spectral normalization; article D, "From Discrete to Continuous" (ResNets).
+ *
+ *     y = x + g(x),   Lip(g) <= L < 1
+ *
+ * For every y the map x -> y - g(x) brings any two points closer by the factor L, so repeating it
+ * leads to one fixed point, and that is the inverse: x_0 = y, x_(k+1) = y - g(x_k), with an error
+ * that falls at least as fast as L^k. (The article's argument shows that two x never share a y; it
+ * is this sequence which shows that every y has its x. And it is Lip(g) < 1 that makes I + J_g
+ * nonsingular, not the rank of J_g.) L is enforced by dividing each weight matrix by its largest
+ * singular value. The Jacobian is full, and its log-determinant is a series,
+ *
+ *     log|det(I + J_g)| = tr J_g - tr J_g^2/2 + tr J_g^3/3 - ...
+ *
+ * which cut off is biased, and with a random, reweighted cut (Russian roulette) is not.
+ *
+ * Alone: cc -O2 -I. chapters/07_residual_flow.c -lm -o 07_residual_flow && ./07_residual_flow
+ */
+#define FLOW_IMPLEMENTATION
+#include "chapter.h"
+
+/* ---- one block, by itself ------------------------------------------------------------------- */
+
+typedef struct {
+    flow_residual_spec spec;
+    flow_bijection b;
+    double *theta, *cache;
+} block;
+
+/* A block of random weights, `scale` times a fresh network's. */
+static void block_init(chapter *c, block *f, int d, double bound, double scale, flow_rng *rng) {
+    memset(&f->spec, 0, sizeof f->spec);
+    f->spec.width = 32;
+    f->spec.depth = 1;
+    f->spec.act = FLOW_LIPSWISH;
+    f->spec.bound = bound;
+    f->b = flow_residual(d, &f->spec);
+    f->theta = chapter_alloc(c, (size_t)f->b.params);
+    f->cache = chapter_alloc(c, (size_t)(f->b.work + f->b.cache));
+    f->b.init(&f->b, f->theta, rng);
+    for (int i = 0; i < f->b.params; i++) f->theta[i] *= scale;
+}
+
+/* g(x) = f(x) - x, one point: what flow_check_jacobian and the iteration below need. */
+static int block_g(void *ctx, double *g, const double *x) {
+    block *f = (block *)ctx;
+    double logdet = 0;
+    const int err = f->b.forward(&f->b, f->theta, g, &logdet, x, 1, f->cache);
+    for (int j = 0; j < f->b.d; j++) g[j] -= x[j];
+    return err;
+}
+
+static double norm(const double *x, const double *y, int d) {
+    double sum = 0;
+    for (int j = 0; j < d; j++) sum += (x[j] - y[j]) * (x[j] - y[j]);
+    return sqrt(sum);
+}
+
+/* The Lipschitz constant as it is: the largest singular value of J_g over sampled points. */
+static double lipschitz(chapter *c, block *f, const double *x, int n) {
+    double jacobian[64], u[8], v[8], most = 0;
+    for (int i = 0; i < n; i++) {
+        for (int j = 0; j < f->b.d; j++) v[j] = 1.0 / (j + 1);
+        chapter_try(c, flow_check_jacobian(jacobian, block_g, f, x + i * f->b.d, f->b.d, 1e-5),
+                    "the Jacobian");
+        most = fmax(most, flow_spectral_norm(jacobian, u, v, f->b.d, f->b.d, 200));
+    }
+    return most;
+}
+
+/* ---- the inverse as a fixed point ----------------------------------------------------------- */
+
+enum { ITERATIONS = 60 };
+
+/* error[k] = |x_k - x| of x_(k+1) = y - g(x_k), from x_0 = y = x + g(x). */
+static void iterate(chapter *c, block *f, const double *x, double *error) {
+    double y[8], at[8], g[8];
+    const int d = f->b.d;
+    chapter_try(c, block_g(f, g, x), "g");
+    for (int j = 0; j < d; j++) at[j] = y[j] = x[j] + g[j];
+    for (int k = 0; k <= ITERATIONS; k++) {
+        error[k] = norm(at, x, d);
+        if (!(error[k] < 1e12) || block_g(f, g, at) < 0) { /* it has run away */
+            for (; k <= ITERATIONS; k++) error[k] = 1e12;
+            return;
+        }
+        for (int j = 0; j < d; j++) at[j] = y[j] - g[j];
+    }
+}
+
+static void fixed_point(chapter *c, flow_rng *rng) {
+    const double bounds[] = {0.3, 0.6, 0.9, HUGE_VAL};
+    double x[4], error[4][ITERATIONS + 1], worst = 0, logdet = 0, y[4] = {3, -2, 1, 2};
+    block f;
+    flow_normal_sample(rng, x, 1, 4);
+    for (int b = 0; b < 4; b++) {
+        block_init(c, &f, 4, bounds[b], 30, rng);
+        iterate(c, &f, x, error[b]);
+        for (int k = 1; k <= ITERATIONS && b < 3; k++) /* 1e-14: rounding */
+            worst = fmax(worst, (error[b][k] - 1e-14) / (error[b][0] * exp(k * log(bounds[b]))));
+    }
+    chapter_below(c, "inverse: error/(first error L^k), worst", worst, 1 + 1e-9);
+    chapter_above(c, "  without normalization, error after 60", error[3][ITERATIONS], error[3][0]);
+    chapter_near(c, "  and flow.h says so: FLOW_E_CONVERGE or _FINITE", 1,
+                 f.b.inverse(&f.b, f.theta, y, &logdet, y, 1, f.cache) < 0, 0);
+    chapter_block(c, "iterations", "k L=0.3 L=0.6 L=0.9 unbounded");
+    for (int k = 0; k <= ITERATIONS; k++) {
+        const double row[] = {(double)k, error[0][k], error[1][k], error[2][k], error[3][k]};
+        chapter_row(c, row, 5);
+    }
+}
+
+/* ---- the log-determinant as a series -------------------------------------------------------- */
+
+/* Mean and standard error of `draws` roulette estimates with one probe each, two terms for sure. */
+static double roulette(chapter *c, block *f, const double *x, flow_rng *rng, int draws,
+                       double *se) {
+    double sum = 0, square = 0, value;
+    for (int i = 0; i < draws; i++) {
+        chapter_try(
+            c, flow_residual_series(&f->b, f->theta, &value, rng, x, 1, 1, 2, 0.5, f->cache),
+            "the series");
+        sum += value, square += value * value;
+    }
+    *se = sqrt((square / draws - sum / draws * (sum / draws)) / (draws - 1));
+    return sum / draws;
+}
+
+static void series(chapter *c, flow_rng *rng) {
+    const int most = c->quick ? 10 : 14; /* up to 2^most draws */
+    double x[8], g[8], exact = 0, cut = 0, se = 0, mean = 0;
+    block f;
+    flow_normal_sample(rng, x, 1, 8);
+    block_init(c, &f, 8, 0.9, 10, rng);
+    chapter_try(c, f.b.forward(&f.b, f.theta, g, &exact, x, 1, f.cache), "the block");
+    chapter_block(c, "cut", "terms series exact");
+    for (int terms = 1; terms <= 200; terms = terms < 20 ? terms + 1 : terms * 2) {
+        chapter_try(c, flow_residual_series(&f.b, f.theta, &cut, rng, x, 1, 0, terms, 0, f.cache),
+                    "the series");
+        const double row[] = {(double)terms, cut, exact};
+        chapter_row(c, row, 3);
+    }
+    chapter_near(c, "log-det: series of 160 terms, exact traces", exact, cut, 1e-7);
+    chapter_block(c, "roulette", "draws mean standard_error exact");
+    for (int k = 4; k <= most; k++) {
+        mean = roulette(c, &f, x, rng, 1 << k, &se);
+        const double row[] = {(double)(1 << k), mean, se, exact};
+        chapter_row(c, row, 4);
+    }
+    chapter_near(c, "  Russian roulette, one probe each (6 s.e.)", exact, mean, 6 * se);
+}
+
+/* ---- trained on the toy sets ---------------------------------------------------------------- */
+
+static int model_logprob(void *ctx, double *logp, const double *x, int n) {
+    return flow_chain_logprob((flow_chain *)ctx, logp, x, n);
+}
+
+/* Blocks with an actnorm before each and one at the end, data -> noise. */
+static void model_init(chapter *c, flow_chain *flow, flow_residual_spec *spec, int blocks,
+                       flow_rng *rng) {
+    flow_bijection layer[65];
+    for (int k = 0; k <= 2 * blocks; k++)
+        layer[k] = k % 2 ? flow_residual(2, spec) : flow_actnorm(2);
+    chapter_try(c, flow_chain_init(flow, layer, 2 * blocks + 1, FLOW_TO_NOISE, 64, rng),
+                "the flow");
+}
+
+static void train(chapter *c, flow_chain *flow, int set, int steps, double rate, flow_rng *rng) {
+    double x[2 * 64], loss;
+    flow_opt adam;
+    chapter_try(c, flow_opt_init(&adam, FLOW_ADAM, rate, flow->params), "Adam");
+    adam.beta2 = 0.99;
+    flow_toy_sample(set, rng, x, NULL, 64);
+    chapter_try(c, flow_chain_fit(flow, x, 64), "the start");
+    for (int step = 0; step < steps; step++) {
+        char where[80];
+        snprintf(where, sizeof where, "%s: training stopped at step %d", flow_toy_name(set), step);
+        flow_toy_sample(set, rng, x, NULL, 64);
+        chapter_try(c, flow_chain_nll(flow, &loss, x, 64), where);
+        adam.rate = rate * flow_schedule_cosine(step, steps) * flow_schedule_warmup(step, 100);
+        chapter_try(c, flow_opt_step(&adam, flow->theta, flow->grad), where);
+        chapter_progress(c, flow_toy_name(set), step + 1, steps);
+    }
+    flow_opt_free(&adam);
+}
+
+/* Held-out loss minus entropy: E[log p(x) - log q(x)], paired, so that the noise cancels. */
+static double excess(chapter *c, flow_chain *flow, int set, flow_rng *rng, int n) {
+    double *x = chapter_alloc(c, 2 * (size_t)n), *p = chapter_alloc(c, 2 * (size_t)n), sum = 0;
+    flow_toy_sample(set, rng, x, NULL, n);
+    chapter_try(c, flow_toy_logprob(set, p, x, n), "the true density");
+    chapter_try(c, flow_chain_logprob(flow, p + n, x, n), "the flow's density");
+    for (int i = 0; i < n; i++) sum += (p[i] - p[n + i]) / n;
+    return sum;
+}
+
+/* The largest Lipschitz constant of the blocks' g, each at 50 of the points that enter it. */
+static double trained_lipschitz(chapter *c, flow_chain *flow, int set, flow_rng *rng) {
+    double x[2 * 64], most = 0, loss;
+    flow_toy_sample(set, rng, x, NULL, 64);
+    chapter_try(c, flow_chain_nll(flow, &loss, x, 64), "the flow");
+    for (int k = 1; k < flow->count; k += 2) {
+        block f;
+        f.b = flow->layer[k];
+        f.theta = flow_chain_theta(flow, k);
+        f.cache = chapter_alloc(c, (size_t)(f.b.work + f.b.cache));
+        most = fmax(most, lipschitz(c, &f, flow_chain_points(flow, k), 50));
+    }
+    return most;
+}
+
+static const struct {
+    int set, width, blocks, steps;
+    double bound, rate, limit; /* limit: nats above the entropy */
+} plan[] = {
+    {FLOW_TOY_MOONS, 16, 16, 5000, 0.99, 1e-2, 0.06},
+    {FLOW_TOY_8GAUSSIANS, 16, 16, 5000, 0.99, 1e-2, 0.05},
+    {FLOW_TOY_CHECKERBOARD, 24, 24, 7000, 0.999, 1.5e-2, 0.32},
+};
+
+/* Density on a grid, and samples by inversion; carried forward they are their noise again. */
+static double draw(chapter *c, flow_chain *flow, const char *name, flow_rng *rng, int n) {
+    enum { SIDE = 80 };
+    double *z = chapter_alloc(c, 6 * (size_t)n), *x = z + 2 * n, *back = x + 2 * n, worst = 0;
+    double grid[2 * SIDE], logp[SIDE], logdet[64];
+    char text[64];
+    snprintf(text, sizeof text, "density_%s", name);
+    chapter_block(c, text, "x1 x2 p");
+    for (int j = 0; j < SIDE; j++) {
+        for (int i = 0; i < SIDE; i++) {
+            grid[2 * i] = -4 + 8 * (i + 0.5) / SIDE;
+            grid[2 * i + 1] = -4 + 8 * (j + 0.5) / SIDE;
+        }
+        chapter_try(c, flow_chain_logprob(flow, logp, grid, SIDE), "the density");
+        for (int i = 0; i < SIDE; i++) {
+            const double row[] = {grid[2 * i], grid[2 * i + 1], exp(logp[i])};
+            chapter_row(c, row, 3);
+        }
+        chapter_gap(c);
+    }
+    snprintf(text, sizeof text, "samples_%s", name);
+    chapter_block(c, text, "x1 x2");
+    flow_normal_sample(rng, z, n, 2);
+    for (int i = 0; i < n; i += 50) {
+        const int m = n - i < 50 ? n - i : 50;
+        chapter_try(c, flow_chain_inverse(flow, x + 2 * i, logdet, z + 2 * i, m), "the inverse");
+        chapter_try(c, flow_chain_forward(flow, back + 2 * i, logdet, x + 2 * i, m), "the flow");
+    }
+    for (int i = 0; i < n; i++) {
+        worst = fmax(worst, norm(back + 2 * i, z + 2 * i, 2));
+        chapter_row(c, x + 2 * i, 2);
+    }
+    return worst;
+}
+
+static void trained(chapter *c, flow_rng *rng) {
+    for (int k = 0; k < 3; k++) {
+        const char *name = flow_toy_name(plan[k].set);
+        const int steps = c->quick ? 200 : plan[k].steps, points = c->quick ? 500 : 10000;
+        flow_residual_spec spec;
+        flow_chain flow;
+        double mass, above, round_trip;
+        char text[80];
+        memset(&spec, 0, sizeof spec);
+        spec.width = plan[k].width;
+        spec.depth = 1;
+        spec.act = FLOW_LIPSWISH;
+        spec.bound = plan[k].bound;
+        spec.tol = 1e-6;
+        spec.power = 1; /* while training; then the norms are made exact */
+        model_init(c, &flow, &spec, c->quick ? 6 : plan[k].blocks, rng);
+        train(c, &flow, plan[k].set, steps, plan[k].rate, rng);
+        spec.power = 0;
+        above = excess(c, &flow, plan[k].set, rng, points);
+        chapter_try(c, flow_quadrature(&mass, model_logprob, &flow, -8, 8, c->quick ? 80 : 256, 2),
+                    "the integral");
+        round_trip = draw(c, &flow, name, rng, c->n);
+        snprintf(text, sizeof text, "%s: held-out loss - entropy (nats)", name);
+        if (c->quick) chapter_say(c, text, above, "untrained: --quick");
+        else chapter_below(c, text, above, plan[k].limit);
+        chapter_near(c, "  integral of the density", 1, mass, c->quick ? 0.05 : 1e-3);
+        chapter_below(c, "  largest Lipschitz constant of a block",
+                      trained_lipschitz(c, &flow, plan[k].set, rng), plan[k].bound + 1e-6);
+        chapter_below(c, "  noise -> sample -> noise, worst error", round_trip, 1e-3);
+        flow_chain_free(&flow);
+    }
+}
+
+int main(int argc, char **argv) {
+    chapter c;
+    flow_rng rng;
+    chapter_begin(&c, argc, argv, "07_residual_flow",
+                  "x + g(x) with a contracting g", 500, NULL, 0);
+    flow_rng_init(&rng, c.seed);
+    fixed_point(&c, &rng);
+    series(&c, &rng);
+    trained(&c, &rng);
+    return chapter_end(&c);
+}
+
+/* Try this:
+ * 1. In fixed_point, let a bound be 0.99: by how much does the inverse beat its guarantee L^k?
+ * 2. In series, draw 4 terms for sure instead of 2 (roulette's fourth argument to the last from
+ *    the end): what happens to the standard error, and to the time?
+ * 3. In plan, give the checkerboard the bound 0.9: what does it cost in nats? */

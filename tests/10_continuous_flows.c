@@ -1,0 +1,450 @@
+/* 10_continuous_flows.c - tests of section 10 of flow.h: the divergence of a field, and the
+ * transport of points and of their log-density along it. */
+#include "test.h"
+
+#define FLOW_STATIC
+#include "flow.h"
+#include "measure.h"
+
+#define MOST 64 /* the largest dimension */
+#define N 13    /* samples: with batches of 5, two full ones and a rest */
+
+/* ---- fields ----------------------------------------------------------------------------------- */
+
+/* v_j = a_j x_j^2 + b x_(j+1) sin t: nonlinear, coupled, different in every coordinate and at
+ * every time, with div v = sum_j 2 a_j x_j (b adds to it in one dimension, where j+1 is j). */
+typedef struct {
+    int d;
+    double a, b;
+} swirl;
+
+static double swirl_a(const swirl *w, int j) {
+    return w->a * (1 + 0.1 * j);
+}
+
+static int swirl_velocity(void *ctx, flow_real *v, const flow_real *x, const flow_real *t, int n) {
+    const swirl *w = (const swirl *)ctx;
+    const int d = w->d;
+    int i, j;
+    for (i = 0; i < n; i++)
+        for (j = 0; j < d; j++) {
+            const double xj = (double)x[i * d + j], next = (double)x[i * d + (j + 1) % d];
+            v[i * d + j] = FLOWI_R(swirl_a(w, j) * xj * xj + w->b * next * sin((double)t[i]));
+        }
+    return FLOW_OK;
+}
+
+static int swirl_tangent(void *ctx, flow_real *v, flow_real *jv, const flow_real *x,
+                         const flow_real *t, const flow_real *s, int n, int k) {
+    const swirl *w = (const swirl *)ctx;
+    const int d = w->d;
+    int i, j, l;
+    for (l = 0; l < k; l++)
+        for (i = 0; i < n; i++)
+            for (j = 0; j < d; j++) {
+                const flow_real *at = s + (l * n + i) * d;
+                const double xj = (double)x[i * d + j], next = (double)at[(j + 1) % d];
+                jv[(l * n + i) * d + j] = FLOWI_R(2 * swirl_a(w, j) * xj * (double)at[j] +
+                                                  w->b * next * sin((double)t[i]));
+            }
+    return swirl_velocity(ctx, v, x, t, n);
+}
+
+static double swirl_divergence(const swirl *w, const flow_real *x, flow_real t) {
+    double div = w->d == 1 ? w->b * sin((double)t) : 0;
+    int j;
+    for (j = 0; j < w->d; j++) div += 2 * swirl_a(w, j) * (double)x[j];
+    return div;
+}
+
+static flow_field field_of(swirl *w, int with_tangent) {
+    flow_field f;
+    f.d = w->d;
+    f.ctx = w;
+    f.velocity = swirl_velocity;
+    f.tangent = with_tangent ? swirl_tangent : NULL;
+    return f;
+}
+
+/* v = A x with A = [[1, 2], [-3, 0.5]]: log p changes by -trace A = -1.5 in a unit of time. */
+static int linear_velocity(void *ctx, flow_real *v, const flow_real *x, const flow_real *t, int n) {
+    int i;
+    (void)ctx, (void)t;
+    for (i = 0; i < n; i++) {
+        const flow_real x0 = x[2 * i], x1 = x[2 * i + 1];
+        v[2 * i] = x0 + 2 * x1;
+        v[2 * i + 1] = -3 * x0 + x1 / 2;
+    }
+    return FLOW_OK;
+}
+
+static flow_field linear_field(void) {
+    flow_field f;
+    f.d = 2;
+    f.ctx = NULL;
+    f.velocity = linear_velocity;
+    f.tangent = NULL;
+    return f;
+}
+
+/* A field that fails at its bad_call-th call, by a code or, with FLOW_OK, by a NaN. */
+typedef struct {
+    int calls, bad_call, bad_code;
+} trap;
+
+static int trap_velocity(void *ctx, flow_real *v, const flow_real *x, const flow_real *t, int n) {
+    trap *w = (trap *)ctx;
+    const int bad = ++w->calls == w->bad_call;
+    int i;
+    (void)x, (void)t;
+    for (i = 0; i < 2 * n; i++) v[i] = bad ? FLOWI_INFINITY - FLOWI_INFINITY : 1;
+    return bad ? w->bad_code : FLOW_OK;
+}
+
+/* ---- divergence ------------------------------------------------------------------------------- */
+
+static void draw_points(int seed, flow_real *x, flow_real *t, int n, int d) {
+    flow_rng rng = test_rng(seed);
+    flow_normal_sample(&rng, x, n, d);
+    flow_uniform_sample(&rng, t, 0, 1, n, 1);
+}
+
+/* The diagonal of another matrix, tangents or samples mixed up, one time for all samples; in
+ * differences: a wrong step, one-sided, not divided by 2h. */
+static void test_divergence(void) {
+    static const int dims[4] = {1, 2, 3, MOST};
+    static flow_real x[N * MOST], v[N * MOST], want[N * MOST];
+    flow_real t[N], div[N], again[N];
+    int k, i, exact;
+    for (k = 0; k < 4; k++)
+        for (exact = 0; exact < 2; exact++) {
+            swirl w = {dims[k], 0.3, 0.7};
+            const double tol = exact ? 100 * EPS : 30 * pow(EPS, 2.0 / 3);
+            flow_cnf c;
+            draw_points(1, x, t, N, w.d);
+            TEST_ERR(flow_cnf_init(&c, field_of(&w, exact), FLOW_RK4, 10, 5), FLOW_OK);
+            TEST_ERR(flow_cnf_divergence(&c, v, div, x, t, N), FLOW_OK);
+            TEST_ERR(flow_cnf_divergence(&c, NULL, again, x, t, N), FLOW_OK);
+            swirl_velocity(&w, want, x, t, N);
+            TEST_NEAR_ALL(v, want, N * w.d, 0);
+            TEST_NEAR_ALL(div, again, N, 0);
+            for (i = 0; i < N; i++)
+                TEST_NEAR(div[i], swirl_divergence(&w, x + i * w.d, t[i]), tol * w.d);
+            flow_cnf_free(&c);
+        }
+}
+
+/* ---- transport -------------------------------------------------------------------------------- */
+
+/* A lost sign of time or of the divergence, a stale time: dx/dt = cos(t) x multiplies x by
+ * e^(sin t1 - sin t0), and log p loses d times that exponent, in either direction. */
+static int breathe(void *ctx, flow_real *v, const flow_real *x, const flow_real *t, int n) {
+    const int d = *(const int *)ctx;
+    int i;
+    for (i = 0; i < n * d; i++) v[i] = FLOWI_R(cos((double)t[i / d])) * x[i];
+    return FLOW_OK;
+}
+
+static void test_transport_closed_form(void) {
+    static const int dims[3] = {1, 2, MOST};
+    static flow_real x[N * MOST], moved[N * MOST];
+    int k, i, back;
+    for (k = 0; k < 6; k++) {
+        int d = dims[k / 2];
+        const double t0 = k % 2 ? 0.9 : 0.2, t1 = k % 2 ? 0.2 : 0.9, growth = sin(t1) - sin(t0);
+        flow_real t[N], logp[N], before[N];
+        flow_field f;
+        flow_cnf c;
+        f.d = d, f.ctx = &d, f.velocity = breathe, f.tangent = NULL;
+        draw_points(2, x, t, N, d);
+        TEST_ERR(flow_cnf_init(&c, f, FLOW_DOPRI5, 20, 5), FLOW_OK);
+        for (back = 0; back < 2; back++) { /* without log p, then with it */
+            memcpy(moved, x, sizeof x);
+            for (i = 0; i < N; i++) logp[i] = before[i] = t[i];
+            TEST_ERR(
+                flow_cnf_transport(&c, moved, back ? logp : NULL, (flow_real)t0, (flow_real)t1, N),
+                FLOW_OK);
+            for (i = 0; i < N * d; i++)
+                TEST_NEAR(moved[i], exp(growth) * (double)x[i], 1e-9 + 200 * EPS);
+            for (i = 0; i < N; i++)
+                TEST_NEAR(logp[i], (double)before[i] - back * d * growth,
+                          d * (1e-8 + 30 * pow(EPS, 2.0 / 3)));
+        }
+        flow_cnf_free(&c);
+    }
+}
+
+/* Off-diagonal terms in the divergence: for v = A x, log p loses the trace of A. */
+static void test_trace(void) {
+    flow_real x[4] = {1, 2, -1, FLOWI_R(0.5)}, logp[2] = {0, 3};
+    flow_cnf c;
+    TEST_ERR(flow_cnf_init(&c, linear_field(), FLOW_RK4, 40, 2), FLOW_OK);
+    TEST_ERR(flow_cnf_transport(&c, x, logp, 0, 2, 2), FLOW_OK);
+    TEST_NEAR(logp[0], -3, 1e-8 + 30 * pow(EPS, 2.0 / 3));
+    TEST_NEAR(logp[1], 0, 1e-8 + 30 * pow(EPS, 2.0 / 3));
+    flow_cnf_free(&c);
+}
+
+/* A way back that is not the way there. */
+static void test_there_and_back(void) {
+    swirl w = {3, 0.3, 0.7};
+    flow_real x[N * 3], moved[N * 3], logp[N] = {0}, zero[N] = {0}, t[N];
+    flow_cnf c;
+    int i;
+    draw_points(3, x, t, N, 3);
+    for (i = 0; i < N * 3; i++) moved[i] = x[i] /= 4; /* far out, x' = x^2 runs off to infinity */
+    TEST_ERR(flow_cnf_init(&c, field_of(&w, 1), FLOW_DOPRI5, 60, 5), FLOW_OK);
+    TEST_ERR(flow_cnf_transport(&c, moved, logp, 0, 1, N), FLOW_OK);
+    TEST(fabs((double)moved[0] - (double)x[0]) > 1e-3 && fabs((double)logp[0]) > 1e-3);
+    TEST_ERR(flow_cnf_transport(&c, moved, logp, 1, 0, N), FLOW_OK);
+    TEST_NEAR_ALL(moved, x, N * 3, 1e-9 + 200 * EPS);
+    TEST_NEAR_ALL(logp, zero, N, 1e-9 + 200 * EPS);
+    flow_cnf_free(&c);
+}
+
+/* A sample whose result depends on its place in a batch; no samples; t0 = t1; other steps. */
+static void test_batches(void) {
+    static const int batches[3] = {1, 5, 20};
+    swirl w = {3, 0.05, 0.7};
+    flow_real x[N * 3], first[N * 3], moved[N * 3], logp[N], first_logp[N], t[N];
+    int k;
+    draw_points(4, x, t, N, 3);
+    for (k = 0; k < 3; k++) {
+        flow_cnf c;
+        memcpy(moved, x, sizeof x);
+        memcpy(logp, t, sizeof t);
+        TEST_ERR(flow_cnf_init(&c, field_of(&w, 1), FLOW_RK4, 99, batches[k]), FLOW_OK);
+        c.steps = 4;
+        TEST_ERR(flow_cnf_transport(&c, moved, logp, 0, 1, N), FLOW_OK);
+        TEST_EQ_INT(c.ode.evals, 4 * 4 * ((N + batches[k] - 1) / batches[k]));
+        if (k == 0) memcpy(first, moved, sizeof moved);
+        if (k == 0) memcpy(first_logp, logp, sizeof logp);
+        TEST_ERR(flow_cnf_transport(&c, moved, logp, 0, 1, 0), FLOW_OK);
+        TEST_ERR(flow_cnf_transport(&c, moved, logp, 1, 1, N), FLOW_OK);
+        TEST_NEAR_ALL(moved, first, N * 3, 0);
+        TEST_NEAR_ALL(logp, first_logp, N, 0);
+        flow_cnf_free(&c);
+    }
+}
+
+/* ---- densities and samples -------------------------------------------------------------------- */
+
+static flow_cnf *cnf_of_integrand;
+
+static int cnf_logprob(void *ctx, flow_real *logp, const flow_real *x, int n) {
+    (void)ctx;
+    return flow_cnf_logprob(cnf_of_integrand, logp, x, n);
+}
+
+/* A divergence with the wrong sign or factor, in any flow: p = p_1 must integrate to 1. */
+static void test_density_integrates_to_one(void) {
+    int d;
+    for (d = 1; d <= 2; d++) {
+        swirl w = {d, 0, 0.9};
+        flow_real mass = 0;
+        flow_cnf c;
+        w.a = 0.02; /* so weak that nothing runs off to infinity within the box */
+        TEST_ERR(flow_cnf_init(&c, field_of(&w, 1), FLOW_RK4, 12, 16), FLOW_OK);
+        cnf_of_integrand = &c;
+        TEST_ERR(flow_quadrature(&mass, cnf_logprob, NULL, -9, 9, 40, d), FLOW_OK);
+        TEST_NEAR(mass, 1, 2e-5);
+        flow_cnf_free(&c);
+    }
+}
+
+/* log p with the normalisation of a wrong dimension, or the integral added with a wrong sign: along
+ * the exact field of a mixture, log p_1 is the mixture's own. */
+static void check_exact_density(int k, int d, int method, int steps, double tol) {
+    const flow_real weight[2] = {1, 3};
+    static flow_real mean[2 * MOST], cov[2 * MOST * MOST], x[N * MOST];
+    flow_real logp[N], want[N];
+    flow_rng rng = test_rng(5);
+    flow_mixture m;
+    flow_marginal g;
+    flow_cnf c;
+    int i, j;
+    flow_normal_sample(&rng, mean, k, d);
+    for (i = 0; i < k; i++)
+        for (j = 0; j < d * d; j++)
+            cov[i * d * d + j] = j % (d + 1) == 0 ? FLOWI_R(0.4 + 0.3 * i) : FLOWI_R(0.3 / d);
+    TEST_ERR(flow_mixture_init(&m, weight, mean, cov, k, d), FLOW_OK);
+    TEST_ERR(flow_marginal_of_mixture(&g, &m, FLOW_LINEAR), FLOW_OK);
+    TEST_ERR(flow_cnf_init(&c, flow_marginal_field(&g), method, steps, 5), FLOW_OK);
+    flow_mixture_sample(&m, &rng, x, NULL, N);
+    flow_mixture_logprob(&m, want, x, N);
+    TEST_ERR(flow_cnf_logprob(&c, logp, x, d < MOST ? N : 1), FLOW_OK);
+    TEST_NEAR_ALL(logp, want, d < MOST ? N : 1, tol);
+    flow_cnf_free(&c);
+    flow_marginal_free(&g);
+    flow_mixture_free(&m);
+}
+
+static void test_exact_density(void) {
+    check_exact_density(2, 1, FLOW_DOPRI5, 40, 1e-6 + 1e3 * EPS);
+    check_exact_density(2, 2, FLOW_DOPRI5, 40, 1e-6 + 1e3 * EPS);
+    check_exact_density(1, MOST, FLOW_RK4, 12, 1e-2 + 1e4 * EPS);
+}
+
+static flow_real mixture_cdf(void *ctx, flow_real x) {
+    const flow_mixture *m = (const flow_mixture *)ctx;
+    double p = 0;
+    int k;
+    for (k = 0; k < m->k; k++)
+        p += (double)m->weight[k] *
+             erfc(-((double)x - (double)m->mean[k]) / sqrt(2 * (double)m->cov[k])) / 2;
+    return FLOWI_R(p);
+}
+
+/* Samples that are not those of p_1, draws that are not those documented. */
+static void test_sample(void) {
+    static flow_real x[2000], z[2000];
+    const flow_real weight[2] = {1, 3}, mean[2] = {-2, 1}, cov[2] = {FLOWI_R(0.25), 1};
+    flow_rng rng = test_rng(6), twin = rng;
+    flow_mixture m;
+    flow_marginal g;
+    flow_cnf c;
+    TEST_ERR(flow_mixture_init(&m, weight, mean, cov, 2, 1), FLOW_OK);
+    TEST_ERR(flow_marginal_of_mixture(&g, &m, FLOW_LINEAR), FLOW_OK);
+    TEST_ERR(flow_cnf_init(&c, flow_marginal_field(&g), FLOW_RK4, 20, 300), FLOW_OK);
+    TEST_ERR(flow_cnf_sample(&c, &rng, x, 2000), FLOW_OK);
+    TEST(ks_accepts(x, 2000, mixture_cdf, &m));
+    flow_normal_sample(&twin, z, 2000, 1);
+    TEST_ERR(flow_cnf_transport(&c, z, NULL, 0, 1, 2000), FLOW_OK);
+    TEST_NEAR_ALL(x, z, 2000, 0);
+    TEST_EQ_INT(draws_between(rng, &twin), 0);
+    flow_cnf_free(&c);
+    flow_marginal_free(&g);
+    flow_mixture_free(&m);
+}
+
+/* ---- errors ----------------------------------------------------------------------------------- */
+
+/* An error of the field, or a NaN from it, that is swallowed by one of the four functions: 2 Heun
+ * steps of 2 points a batch, 2 evaluations each, of which log p makes 1 + 2 d = 5 calls. */
+static void test_field_errors(void) {
+    int bad, code;
+    for (bad = 1; bad <= 8; bad++)
+        for (code = 0; code >= -99; code -= 99) {
+            flow_real x[6] = {0}, t[3] = {0}, logp[3];
+            flow_rng rng = test_rng(7);
+            flow_field f = linear_field();
+            flow_cnf c;
+            trap w;
+            w.calls = 0, w.bad_call = bad, w.bad_code = code;
+            f.velocity = trap_velocity, f.ctx = &w;
+            TEST_ERR(flow_cnf_init(&c, f, FLOW_HEUN, 2, 2), FLOW_OK);
+            TEST_ERR(flow_cnf_transport(&c, x, NULL, 0, 1, 3), code ? code : FLOW_E_FINITE);
+            w.calls = 0;
+            TEST_ERR(flow_cnf_sample(&c, &rng, x, 3), code ? code : FLOW_E_FINITE);
+            w.calls = 0;
+            TEST_ERR(flow_cnf_logprob(&c, logp, x, 3), code ? code : FLOW_E_FINITE);
+            w.calls = 0;
+            TEST_ERR(flow_cnf_divergence(&c, NULL, logp, x, t, 3), code);
+            flow_cnf_free(&c);
+        }
+}
+
+static int trap_tangent(void *ctx, flow_real *v, flow_real *jv, const flow_real *x,
+                        const flow_real *t, const flow_real *s, int n, int k) {
+    (void)ctx, (void)v, (void)jv, (void)x, (void)t, (void)s, (void)n, (void)k;
+    return -99;
+}
+
+/* An error of the tangents that is swallowed; points that are not finite; no steps. */
+static void test_other_errors(void) {
+    flow_real x[2] = {0, 0}, t[1] = {0}, logp[1] = {0};
+    flow_field f = linear_field();
+    flow_rng rng = test_rng(8);
+    flow_cnf c;
+    f.tangent = trap_tangent;
+    TEST_ERR(flow_cnf_init(&c, f, FLOW_RK4, 1, 1), FLOW_OK);
+    TEST_ERR(flow_cnf_divergence(&c, NULL, logp, x, t, 1), -99);
+    TEST_ERR(flow_cnf_logprob(&c, logp, x, 1), -99);
+    TEST_ERR(flow_cnf_transport(&c, x, logp, 0, 1, 1), -99);
+    TEST_ERR(flow_cnf_transport(&c, x, NULL, 0, 1, 1), FLOW_OK);
+    x[1] = FLOWI_INFINITY - FLOWI_INFINITY;
+    TEST_ERR(flow_cnf_transport(&c, x, NULL, 0, 1, 1), FLOW_E_FINITE);
+    TEST_ERR(flow_cnf_logprob(&c, logp, x, 1), FLOW_E_FINITE);
+    c.steps = 0;
+    x[1] = 0;
+    TEST_ERR(flow_cnf_transport(&c, x, NULL, 0, 1, 1), FLOW_E_EMPTY);
+    TEST_ERR(flow_cnf_sample(&c, &rng, x, 1), FLOW_E_EMPTY);
+    TEST_ERR(flow_cnf_logprob(&c, logp, x, 1), FLOW_E_EMPTY);
+    flow_cnf_free(&c);
+}
+
+/* A leak, an array too short for one of the two kinds of field, a mistake that goes unnoticed. */
+static void test_memory(void) {
+    static const int dims[3] = {1, 3, MOST};
+    static flow_real x[4 * MOST];
+    int k, exact;
+    for (k = 0; k < 6; k++) {
+        swirl w = {dims[k / 2], 0.01, 0.1};
+        flow_real logp[4], t[4];
+        flow_cnf c;
+        exact = k % 2;
+        TEST_EVERY_ALLOC(flow_cnf_init(&c, field_of(&w, exact), FLOW_HEUN, 1, 4),
+                         flow_cnf_free(&c));
+        TEST_ERR(flow_cnf_init(&c, field_of(&w, exact), FLOW_HEUN, 1, 4), FLOW_OK);
+        draw_points(9, x, t, 4, w.d);
+        TEST_ERR(flow_cnf_logprob(&c, logp, x, 4), FLOW_OK);
+        TEST_ERR(flow_cnf_transport(&c, x, logp, 0, 1, 4), FLOW_OK);
+        TEST_ASSERT_TRIPS(flow_cnf_transport(&c, x, logp, 0, 1, -1));
+        flow_cnf_free(&c);
+        flow_cnf_free(&c);
+        TEST_ASSERT_TRIPS(flow_cnf_transport(&c, x, logp, 0, 1, 1));
+        TEST_ASSERT_TRIPS(flow_cnf_init(&c, field_of(&w, exact), FLOW_HEUN, 1, 0));
+        TEST_ASSERT_TRIPS(flow_cnf_init(NULL, field_of(&w, exact), FLOW_HEUN, 1, 1));
+    }
+}
+
+/* ---- the field of a network ------------------------------------------------------------------- */
+
+/* Batches that begin at the wrong row, tangents of another sample, another network's dimension. */
+static void test_net_field(void) {
+    flow_rng rng = test_rng(10);
+    flow_real x[N * 3], t[N], s[2 * N * 3], v[N * 3], again[N * 3], jv[2 * N * 3], want[2 * N * 3];
+    flow_net large, small;
+    flow_field f;
+    draw_points(11, x, t, N, 3);
+    flow_normal_sample(&rng, s, 2 * N, 3);
+    TEST_ERR(flow_net_init(&large, 3, 0, 8, 2, FLOW_TANH, N, &rng), FLOW_OK);
+    TEST_ERR(flow_net_init(&small, 3, 0, 8, 2, FLOW_TANH, 5, &rng), FLOW_OK);
+    memcpy(small.theta, large.theta, (size_t)large.params * sizeof(flow_real));
+    f = flow_net_field(&small);
+    TEST_EQ_INT(f.d, 3);
+    flow_net_forward(&large, v, x, t, NULL, N);
+    flow_net_tangent(&large, want, s, N, 2);
+    TEST_ERR(f.velocity(f.ctx, again, x, t, N), FLOW_OK);
+    TEST_NEAR_ALL(again, v, N * 3, 0);
+    memset(again, 0, sizeof again);
+    TEST_ERR(f.tangent(f.ctx, again, jv, x, t, s, N, 2), FLOW_OK);
+    TEST_NEAR_ALL(again, v, N * 3, 0);
+    TEST_NEAR_ALL(jv, want, 2 * N * 3, 0);
+    flow_net_free(&large);
+    flow_net_free(&small);
+    TEST_ERR(flow_net_init(&small, 3, 1, 8, 2, FLOW_TANH, 5, &rng), FLOW_OK);
+    TEST_ASSERT_TRIPS((void)flow_net_field(&small));
+    flow_net_free(&small);
+}
+
+int main(void) {
+    test_section("divergence");
+    test_divergence();
+    test_section("transport");
+    test_transport_closed_form();
+    test_trace();
+    test_there_and_back();
+    test_batches();
+    test_section("densities and samples");
+    test_density_integrates_to_one();
+    test_exact_density();
+    test_sample();
+    test_section("errors and memory");
+    test_field_errors();
+    test_other_errors();
+    test_memory();
+    test_section("the field of a network");
+    test_net_field();
+    return test_done();
+}
