@@ -1597,7 +1597,8 @@ static const struct {
     const char *name;
     double entropy;
 } flowi_toys[FLOW_TOY_COUNT] = {
-    {"moons", 2.39387919596},   {"8gaussians", 2.83188040614}, {"checkerboard", 3.46573590279972655},
+    {"moons", 2.39387919596}, {"8gaussians", 2.83188040614},
+    {"checkerboard", 3.46573590279972655},
     {"circles", 3.26813571171}, {"rings", 2.62318277030},      {"2spirals", 2.64545028378},
     {"swissroll", 2.66964617389}, {"pinwheel", 2.31778804},
 };
@@ -2471,8 +2472,8 @@ FLOW_API flow_bijection flow_autoregressive(int d, const flow_conditioner *spec)
 }
 
 /* Residual. cache: the normalised weights [params], their gradient [params], and of each layer
- * u [most], v [most] and sigma, which power iteration carries from call to call, scratch for the Gram
- * matrices [2*most*most] and an I + J [d*d]; then a sample's
+ * u [most], v [most] and sigma, which power iteration carries from call to call, scratch for the
+ * Gram matrices [2*most*most] and an I + J [d*d]; then a sample's
  * g, input cotangent [d] each, tangents e_j, J e_j and its cotangent [d*d] each, (I + J)^-1 [d*d]
  * and the network's own. */
 

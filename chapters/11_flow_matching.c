@@ -169,7 +169,7 @@ static void check_density(chapter *c, task *k) {
     for (int i = 0; i < n; i++) mean += (truth[i] - logp[i]) / n;
     for (int i = 0; i < n; i++) square += (truth[i] - logp[i]) * (truth[i] - logp[i]) / n;
     chapter_below(c, of(k, ": ", k->set < 0 ? "NLL - a Gaussian's" : "NLL - entropy (nats)"), mean,
-                  (k->set < FLOW_TOY_CHECKERBOARD ? 0.1 : 0.45) * (c->quick ? 2 : 1) +
+                  (k->set < FLOW_TOY_CHECKERBOARD ? 0.1 : 0.45) * (c->quick ? 3 : 1) +
                       5 * sqrt(square / n));
     draw(k, x, many);
     chapter_try(c, flow_histogram2(truth, x, many, -5.5, 5.5, side), "histogram");

@@ -498,6 +498,13 @@ static inline void chapter_row4(chapter *c, double v0, double v1, double v2, dou
     flow_dat_row(&c->dat, v, 4);
 }
 
+/* A block of the points x[n*d], or of `most` of them, evenly picked: a scatter needs no more. */
+static inline void chapter_points(chapter *c, const char *name, const char *columns,
+                                  const double *x, int n, int d, int most) {
+    chapter_block(c, name, columns);
+    for (int i = 0; i < n; i += (n - 1) / most + 1) chapter_row(c, x + i * d, d);
+}
+
 /* Between two grid rows. */
 static inline void chapter_gap(chapter *c) {
     flow_dat_gap(&c->dat);

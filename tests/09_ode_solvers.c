@@ -373,16 +373,388 @@ static void test_only_negative_is_an_error(void) {
     flow_ode_free(&s);
 }
 
+/* ---- adaptive steps --------------------------------------------------------------------------- */
+
+/* The error of an adaptive solution of the known system; *evals as counted. */
+static double adaptive_error(double t0, double t1, double tol, long *evals) {
+    flow_real x[2], want[2];
+    flow_ode s;
+    TEST_ERR(flow_ode_init(&s, FLOW_DOPRI5, 2), FLOW_OK);
+    s.atol = s.rtol = (flow_real)tol;
+    known_solution(x, t0);
+    known_solution(want, t1);
+    TEST_ERR(
+        flow_ode_adapt(&s, known_rate, NULL, x, (flow_real)t0, (flow_real)t1, 2, NULL, NULL, 0),
+        FLOW_OK);
+    *evals = s.evals;
+    TEST_EQ_INT(s.evals, 1 + 6 * (s.accepted + s.rejected));
+    flow_ode_free(&s);
+    return hypot((double)x[0] - (double)want[0], (double)x[1] - (double)want[1]);
+}
+
+/* An error that does not follow the tolerance, in either direction of time, or steps that do not
+ * follow it by its fifth root: 10^5 times as exact in 10 times as many. */
+static void test_adapt_accuracy(void) {
+    long coarse, fine;
+    int back;
+    for (back = 0; back < 2; back++) {
+        const double t0 = back ? 3 : -1, t1 = back ? -1 : 3;
+        if (EPS > 1e-10) {
+            TEST(adaptive_error(t0, t1, 1e-4, &coarse) < 1e-2);
+        } else {
+            TEST(adaptive_error(t0, t1, 1e-5, &coarse) < 1e-3);
+            TEST(adaptive_error(t0, t1, 1e-10, &fine) < 1e-8);
+            TEST(fine > 6 * coarse && fine < 12 * coarse);
+        }
+    }
+}
+
+/* Every call of a rate, as it was: a slow wave, and at t = 3 a sudden bump. */
+#define CALLS 2000
+typedef struct {
+    int count;
+    double t[CALLS], x[CALLS][2], k[CALLS][2];
+} record;
+
+static int recorded_rate(void *ctx, flow_real *dx, const flow_real *x, flow_real t) {
+    record *r = (record *)ctx;
+    const double s = (double)t, bump = (s - 3) / 0.02;
+    int i;
+    dx[0] = FLOWI_R(sin(s) + 40 * exp(-bump * bump));
+    dx[1] = -x[1] / 4;
+    if (r->count == CALLS) return -99;
+    r->t[r->count] = s;
+    for (i = 0; i < 2; i++) {
+        r->x[r->count][i] = (double)x[i];
+        r->k[r->count][i] = (double)dx[i];
+    }
+    r->count++;
+    return FLOW_OK;
+}
+
+/* The error of the try whose calls are number at ... at + 5, its first stage being call `first`:
+ * the root of the mean square of h sum_j e_j k_j over atol + rtol max(|x before|, |x after|). */
+static double recorded_error(const record *r, const flow_ode *s, int first, int at, double h) {
+    double sum = 0;
+    int i, j;
+    for (i = 0; i < 2; i++) {
+        const double before = fabs(r->x[first][i]), after = fabs(r->x[at + 5][i]);
+        double e = (double)s->tableau->e[0] * r->k[first][i];
+        for (j = 1; j < STAGES; j++) e += (double)s->tableau->e[j] * r->k[at + j - 1][i];
+        sum += pow(h * e / ((double)s->atol + (double)s->rtol * fmax(before, after)), 2);
+    }
+    return sqrt(sum / 2);
+}
+
+/* A step accepted that should not be, or the other way round; a next step of another length than
+ * 0.9 error^(-1/5) of this one, between 0.2 and 5 and, after a refusal, at most 1. All this can be
+ * read off the times and values of the calls. */
+static void check_recorded_tries(const record *r, const flow_ode *s, double t1) {
+    const double loose = EPS < 1e-10 ? 1e-6 : 3e-2;
+    int at, first = 0, refused = 0, accepted = 0, rejected = 0, least = 0, most = 0;
+    for (at = 1; at + 5 < r->count; at += 6) {
+        const double t = r->t[first], h = r->t[at + 5] - t;
+        const double error = recorded_error(r, s, first, at, h);
+        double factor = fmin(5, fmax(0.2, 0.9 * pow(error, -0.2)));
+        const int good = error <= 1, last = at + 6 >= r->count;
+        least += factor<0.2000001, most += factor> 4.99999;
+        if (good && refused) factor = fmin(factor, 1);
+        accepted += good, rejected += !good, refused = !good;
+        if (good) first = at + 5;
+        TEST_NEAR(r->t[at], t + h / 5, 4 * EPS * fabs(t1));
+        if (last || fabs(r->t[at + 11] - t1) < 1e-9) continue; /* cut short by the end */
+        TEST_NEAR((r->t[at + 11] - r->t[first]) / h, factor, loose * factor);
+    }
+    TEST_EQ_INT(s->accepted, accepted);
+    TEST_EQ_INT(s->rejected, rejected);
+    TEST(accepted > 10 && rejected > 2 && least > 0 && most > 0);
+    TEST_NEAR(r->t[r->count - 1], t1, 0);
+}
+
+static void test_adapt_tries(void) {
+    static record r;
+    int back;
+    for (back = 0; back < 2; back++) {
+        const flow_real t0 = back ? 6 : 0, t1 = back ? 0 : 6;
+        flow_real x[2] = {FLOWI_R(0.5), 1};
+        flow_ode s;
+        r.count = 0;
+        TEST_ERR(flow_ode_init(&s, FLOW_DOPRI5, 2), FLOW_OK);
+        s.atol = FLOWI_R(1e-4), s.rtol = FLOWI_R(3e-4);
+        TEST_ERR(flow_ode_adapt(&s, recorded_rate, &r, x, t0, t1, 2, NULL, NULL, 0), FLOW_OK);
+        TEST_EQ_INT(s.evals, r.count);
+        check_recorded_tries(&r, &s, (double)t1);
+        flow_ode_free(&s);
+    }
+}
+
+/* dx/dt = what ctx points to. */
+static int constant_rate(void *ctx, flow_real *dx, const flow_real *x, flow_real t) {
+    (void)x, (void)t;
+    *dx = *(const flow_real *)ctx;
+    return FLOW_OK;
+}
+
+/* The length of the first step, which its second call betrays: with a single step allowed. */
+static double first_step(double x0, double rate, double t1) {
+    static record r;
+    flow_real x = (flow_real)x0, speed = (flow_real)rate;
+    flow_ode s;
+    r.count = 0;
+    TEST_ERR(flow_ode_init(&s, FLOW_DOPRI5, 1), FLOW_OK);
+    s.most = 1;
+    (void)flow_ode_adapt(&s, constant_rate, &speed, &x, 1, (flow_real)t1, 1, NULL, NULL, 0);
+    TEST_EQ_INT(s.accepted, 1);
+    flow_ode_free(&s);
+    return ((double)x - x0) / rate;
+}
+
+/* A first step out of proportion: it moves x by a hundredth of x; from or with nearly nothing it is
+ * a millionth of the way, and it never goes beyond the end. */
+static void test_adapt_first_step(void) {
+    TEST_NEAR(first_step(2, 0.5, 9), 0.04, 1e3 * EPS);
+    TEST_NEAR(first_step(-2, 0.5, -9), -0.04, 1e3 * EPS);
+    TEST_NEAR(first_step(0, 0.5, 9), 8e-6, 1e3 * EPS);
+    TEST_NEAR(first_step(2, 1e-9, 9) * 1e-9, 8e-6 * 1e-9, 1e3 * EPS);
+    TEST_NEAR(first_step(2, 0.5, 1.03125), 0.03125, 1e3 * EPS);
+}
+
+/* Values at given times that belong to another time or to an end of the step. */
+static void test_adapt_dense_output(void) {
+    const double tol = EPS < 1e-10 ? 1e-9 : 1e-4;
+    int back, i, m;
+    for (back = 0; back < 2; back++) {
+        const flow_real t0 = back ? 2 : -1, t1 = back ? -1 : 2;
+        flow_real x[2], out[33 * 2], times[33], want[2];
+        flow_ode s;
+        for (m = 33, i = 0; i < m; i++) times[i] = t0 + (t1 - t0) * (flow_real)i / 32;
+        known_solution(x, (double)t0);
+        TEST_ERR(flow_ode_init(&s, FLOW_DOPRI5, 2), FLOW_OK);
+        s.atol = s.rtol = (flow_real)tol;
+        TEST_ERR(flow_ode_adapt(&s, known_rate, NULL, x, t0, t1, 2, out, times, m), FLOW_OK);
+        for (i = 0; i < m; i++) {
+            known_solution(want, (double)times[i]);
+            TEST_NEAR_ALL(out + 2 * i, want, 2, 300 * tol);
+        }
+        known_solution(want, (double)t0);
+        TEST_NEAR_ALL(out, want, 2, 0);
+        TEST_NEAR_ALL(out + 2 * 32, x, 2, 4 * EPS);
+        flow_ode_free(&s);
+    }
+}
+
+/* No time to go: nothing is evaluated, and every output is x. */
+static void test_adapt_edges(void) {
+    const flow_real nan = FLOWI_INFINITY - FLOWI_INFINITY, start[2] = {1, 2}, times[2] = {3, 3};
+    flow_real x[2] = {1, 2}, lost[2] = {0, 0}, out[5] = {7, 7, 7, 7, 7};
+    wheel w = wheel_of(2);
+    flow_ode s;
+    TEST_ERR(flow_ode_init(&s, FLOW_DOPRI5, 2), FLOW_OK);
+    TEST_NEAR(s.atol, EPS < 1e-10 ? 1e-6 : 1e-4, EPS);
+    TEST_NEAR(s.rtol, s.atol, 0);
+    TEST(s.least == 0 && s.most == 100000);
+    TEST_ERR(flow_ode_adapt(&s, wheel_rate, &w, x, 3, 3, 2, out, times, 2), FLOW_OK);
+    TEST(out[0] == 1 && out[1] == 2 && out[2] == 1 && out[3] == 2 && out[4] == 7);
+    TEST_ERR(flow_ode_adapt(&s, wheel_rate, &w, x, nan, 1, 2, NULL, NULL, 0), FLOW_E_FINITE);
+    TEST_ERR(flow_ode_adapt(&s, wheel_rate, &w, x, 0, FLOWI_INFINITY, 2, NULL, NULL, 0),
+             FLOW_E_FINITE);
+    lost[1] = nan;
+    TEST_ERR(flow_ode_adapt(&s, wheel_rate, &w, lost, 0, 1, 2, NULL, NULL, 0), FLOW_E_FINITE);
+    TEST_NEAR_ALL(x, start, 2, 0);
+    TEST_EQ_INT(w.calls, 0);
+    w.n = 0;
+    TEST_ERR(flow_ode_adapt(&s, wheel_rate, &w, x, 0, 1, 0, NULL, NULL, 0), FLOW_OK);
+    TEST_ASSERT_TRIPS(flow_ode_adapt(&s, wheel_rate, &w, x, 0, 1, 3, NULL, NULL, 0));
+    TEST_ASSERT_TRIPS(flow_ode_adapt(&s, wheel_rate, &w, x, 0, 1, -1, NULL, NULL, 0));
+    flow_ode_free(&s);
+    TEST_ERR(flow_ode_init(&s, FLOW_RK4, 2), FLOW_OK);
+    TEST_ASSERT_TRIPS(flow_ode_adapt(&s, wheel_rate, &w, x, 0, 1, 2, NULL, NULL, 0));
+    flow_ode_free(&s);
+}
+
+/* An error code of f, whichever call it comes from, that does not come out, or an x that is not
+ * that of the last good step. */
+static void test_adapt_field_errors(void) {
+    int bad;
+    for (bad = 1; bad <= 25; bad++) {
+        flow_real x[2] = {1, 2}, want[2] = {1, 2};
+        wheel w = wheel_of(2), good = wheel_of(2);
+        flow_ode s;
+        w.bad_call = bad;
+        w.bad_code = -99;
+        TEST_ERR(flow_ode_init(&s, FLOW_DOPRI5, 2), FLOW_OK);
+        TEST_ERR(flow_ode_adapt(&s, wheel_rate, &w, x, 0, 2, 2, NULL, NULL, 0), -99);
+        TEST_EQ_INT(s.evals, bad);
+        s.most = bad < 2 ? 0 : (bad - 2) / 6;
+        TEST_ERR(flow_ode_adapt(&s, wheel_rate, &good, want, 0, 2, 2, NULL, NULL, 0),
+                 FLOW_E_CONVERGE);
+        TEST_NEAR_ALL(x, want, 2, 0);
+        flow_ode_free(&s);
+    }
+}
+
+/* x' = x^2 from x = 1, which is infinite at t = 1; x' = 1 - x, unknown (a NaN) above a wall. */
+static int explosion(void *ctx, flow_real *dx, const flow_real *x, flow_real t) {
+    (void)ctx, (void)t;
+    *dx = *x * *x;
+    return FLOW_OK;
+}
+
+static int walled_rate(void *ctx, flow_real *dx, const flow_real *x, flow_real t) {
+    (void)t;
+    *dx = *x < *(const flow_real *)ctx ? 10 * (1 - *x) : FLOWI_INFINITY - FLOWI_INFINITY;
+    return FLOW_OK;
+}
+
+/* A singularity run into for ever; a NaN in a mere try that ends the solution, or one at the start
+ * that does not. */
+static void test_adapt_failures(void) {
+    flow_real x = 1, wall = FLOWI_R(1.01);
+    flow_ode s;
+    int err;
+    TEST_ERR(flow_ode_init(&s, FLOW_DOPRI5, 1), FLOW_OK);
+    err = flow_ode_adapt(&s, explosion, NULL, &x, 0, 2, 1, NULL, NULL, 0);
+    TEST(err == FLOW_E_CONVERGE || err == FLOW_E_FINITE);
+    TEST(x > 100 && x - x == 0);
+    x = 1, s.least = FLOWI_R(0.01);
+    TEST_ERR(flow_ode_adapt(&s, explosion, NULL, &x, 0, 2, 1, NULL, NULL, 0), FLOW_E_CONVERGE);
+    TEST(x > 2 && x < 200);
+    x = 1, s.least = 0, s.most = 3;
+    TEST_ERR(flow_ode_adapt(&s, explosion, NULL, &x, 0, 2, 1, NULL, NULL, 0), FLOW_E_CONVERGE);
+    TEST(x > 1 && x < 2);
+    x = FLOWI_R(0.9), s.most = 1000;
+    TEST_ERR(flow_ode_adapt(&s, walled_rate, &wall, &x, 0, 50, 1, NULL, NULL, 0), FLOW_OK);
+    TEST_NEAR(x, 1, 1e-3);
+    x = FLOWI_R(1.02);
+    TEST_ERR(flow_ode_adapt(&s, walled_rate, &wall, &x, 0, 1, 1, NULL, NULL, 0), FLOW_E_FINITE);
+    wall = x = FLOWI_R(0.9), x -= FLOWI_R(0.1);
+    TEST_ERR(flow_ode_adapt(&s, walled_rate, &wall, &x, 0, 1, 1, NULL, NULL, 0), FLOW_E_FINITE);
+    TEST(x > FLOWI_R(0.85) && x < FLOWI_R(0.9));
+    flow_ode_free(&s);
+}
+
+/* ---- the reverse of a step -------------------------------------------------------------------- */
+
+#define SIZE 5
+
+/* dx_i = theta_0 cos(t (i+1)) - theta_1 x_i x_(i+1), its reverse, and a loss: lambda'(x after). */
+typedef struct {
+    flow_real theta[2], dtheta[2], lambda[SIZE], x[SIZE];
+    flow_real t, h;
+    flow_ode s;
+    int calls, bad_call; /* of vjp */
+} mill;
+
+static int mill_rate(void *ctx, flow_real *dx, const flow_real *x, flow_real t) {
+    const mill *m = (const mill *)ctx;
+    int i;
+    for (i = 0; i < SIZE; i++)
+        dx[i] = m->theta[0] * FLOWI_R(cos((double)t * (i + 1))) -
+                m->theta[1] * x[i] * x[(i + 1) % SIZE];
+    return FLOW_OK;
+}
+
+static int mill_vjp(void *ctx, flow_real *wx, const flow_real *w, const flow_real *x, flow_real t) {
+    mill *m = (mill *)ctx;
+    int i;
+    if (++m->calls == m->bad_call) return -99;
+    for (i = 0; i < SIZE; i++) {
+        const int next = (i + 1) % SIZE, before = (i + SIZE - 1) % SIZE;
+        wx[i] = -m->theta[1] * (w[i] * x[next] + w[before] * x[before]);
+        m->dtheta[0] += w[i] * FLOWI_R(cos((double)t * (i + 1)));
+        m->dtheta[1] -= w[i] * x[i] * x[next];
+    }
+    return FLOW_OK;
+}
+
+static double mill_loss(void *ctx) {
+    mill *m = (mill *)ctx;
+    flow_real x[SIZE];
+    double loss = 0;
+    int i;
+    memcpy(x, m->x, sizeof x);
+    TEST_ERR(flow_ode_step(&m->s, mill_rate, m, x, m->t, m->h, SIZE), FLOW_OK);
+    for (i = 0; i < SIZE; i++) loss += (double)m->lambda[i] * (double)x[i];
+    return loss;
+}
+
+static void mill_init(mill *m, int method, int back) {
+    flow_rng rng = test_rng(2);
+    memset(m, 0, sizeof *m);
+    flow_normal_sample(&rng, m->lambda, SIZE, 1);
+    flow_normal_sample(&rng, m->x, SIZE, 1);
+    m->theta[0] = FLOWI_R(0.7), m->theta[1] = FLOWI_R(1.3);
+    m->t = FLOWI_R(0.3), m->h = back ? FLOWI_R(-0.25) : FLOWI_R(0.25);
+    TEST_ERR(flow_ode_init(&m->s, method, SIZE), FLOW_OK);
+}
+
+/* a_ij for a_ji, h or b_i lost, a stage left out, the identity's share of lambda forgotten. */
+static void test_step_backward(void) {
+    int method, back;
+    for (method = 0; method < FLOW_ODE_COUNT; method++)
+        for (back = 0; back < 2; back++) {
+            flow_real lambda[SIZE], work[2 * STAGES * SIZE];
+            mill m;
+            mill_init(&m, method, back);
+            memcpy(lambda, m.lambda, sizeof lambda);
+            TEST_ERR(flow_ode_step_backward(&m.s, mill_rate, mill_vjp, &m, lambda, m.x, m.t, m.h,
+                                            SIZE, work),
+                     FLOW_OK);
+            TEST_EQ_INT(m.s.evals, m.s.tableau->stages - 1);
+            TEST_EQ_INT(m.calls, m.s.tableau->stages);
+            TEST(gradient_error(mill_loss, &m, m.x, lambda, SIZE, SIZE) < 30 * STEP * STEP);
+            TEST(gradient_error(mill_loss, &m, m.theta, m.dtheta, 2, 2) < 30 * STEP * STEP);
+            flow_ode_free(&m.s);
+        }
+}
+
+/* An error of f or of vjp, or a NaN, that is swallowed; work written beyond 2 stages n. */
+static void test_step_backward_errors(void) {
+    int method, bad;
+    for (method = 0; method < FLOW_ODE_COUNT; method++)
+        for (bad = 0; bad <= flow_ode_tableau(method)->stages; bad++) {
+            const int length = 2 * flow_ode_tableau(method)->stages * SIZE;
+            flow_real lambda[SIZE], work[2 * STAGES * SIZE + 1];
+            wheel w = wheel_of(SIZE);
+            mill m;
+            mill_init(&m, method, 0);
+            memcpy(lambda, m.lambda, sizeof lambda);
+            work[length] = 7;
+            m.bad_call = bad;
+            if (bad == 0) lambda[SIZE - 1] = FLOWI_INFINITY - FLOWI_INFINITY;
+            TEST_ERR(flow_ode_step_backward(&m.s, mill_rate, mill_vjp, &m, lambda, m.x, m.t, m.h,
+                                            SIZE, work),
+                     bad ? -99 : FLOW_E_FINITE);
+            TEST(work[length] == 7);
+            w.bad_call = bad, w.bad_code = -98;
+            if (bad > 0 && bad < m.s.tableau->stages)
+                TEST_ERR(flow_ode_step_backward(&m.s, wheel_rate, mill_vjp, &w, lambda, m.x, m.t,
+                                                m.h, SIZE, work),
+                         -98);
+            flow_ode_free(&m.s);
+        }
+}
+
+/* ---- memory ----------------------------------------------------------------------------------- */
+
 /* A leak; arrays that are too short (test_free sees it); mistakes that go unnoticed. */
 static void test_memory(void) {
     flow_real x[MOST + 1] = {0};
     wheel w = wheel_of(MOST);
     flow_ode s;
-    int method;
+    int method, i;
     for (method = 0; method < FLOW_ODE_COUNT; method++) {
         TEST_EVERY_ALLOC(flow_ode_init(&s, method, MOST), flow_ode_free(&s));
+        memset(&s, 0xFF, sizeof s);
+        test_alloc_fail_at(1);
+        TEST_ERR(flow_ode_init(&s, method, MOST), FLOW_E_MEMORY);
+        test_alloc_fail_at(0);
+        flow_ode_free(&s);
         TEST_ERR(flow_ode_init(&s, method, MOST), FLOW_OK);
         TEST_EQ_INT(s.capacity, MOST);
+        for (i = 0; i < (s.tableau->stages + 1) * MOST; i++) s.k[i] = 7;
+        for (i = 0; i < MOST; i++) s.x[i] = 8;
+        TEST(s.k[(s.tableau->stages + 1) * MOST - 1] == 7);
         TEST_ERR(flow_ode_solve(&s, wheel_rate, &w, x, 0, FLOWI_R(0.1), 1, MOST), FLOW_OK);
         TEST_ASSERT_TRIPS(flow_ode_step(&s, wheel_rate, &w, x, 0, 1, MOST + 1));
         TEST_ASSERT_TRIPS(flow_ode_step(&s, wheel_rate, &w, x, 0, 1, -1));
@@ -410,6 +782,18 @@ int main(void) {
     test_solve_stops_at_last_good_step();
     test_solve_edges();
     test_only_negative_is_an_error();
+    test_section("adaptive steps");
+    test_adapt_accuracy();
+    test_adapt_tries();
+    test_adapt_first_step();
+    test_adapt_dense_output();
+    test_adapt_edges();
+    test_adapt_field_errors();
+    test_adapt_failures();
+    test_section("the reverse of a step");
+    test_step_backward();
+    test_step_backward_errors();
+    test_section("memory");
     test_memory();
     return test_done();
 }
