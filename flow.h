@@ -434,7 +434,7 @@ FLOW_API flow_real *flow_chain_theta(const flow_chain *c, int k);
 FLOW_API const flow_real *flow_chain_points(const flow_chain *c, int k);
 
 /* y[n*d] = f(x[n*d]), logdet[n] += sum_k log|det df_k/dx_(k-1)|; n <= batch. Errors are the
- * layers'; then y and logdet are undefined. */
+ * layers' and FLOW_E_FINITE; then y and logdet are undefined. */
 FLOW_API int flow_chain_forward(flow_chain *c, flow_real *y, flow_real *logdet, const flow_real *x,
                                 int n);
 FLOW_API int flow_chain_inverse(flow_chain *c, flow_real *x, flow_real *logdet, const flow_real *y,
@@ -705,8 +705,8 @@ typedef struct {
  * n is taken a batch at a time). FLOW_E_MEMORY. */
 FLOW_API int flow_cnf_init(flow_cnf *c, flow_field field, int method, int steps, int batch);
 /* The same with Hutchinson's divergence: kind of probe FLOW_RADEMACHER (each +1 or -1: the least
- * variance) or FLOW_GAUSSIAN. n d draws a probe for every solve of n samples, from *rng, which
- * outlives c. */
+ * variance) or FLOW_GAUSSIAN. n d draws a probe (2 ceil(n d/2) if Gaussian) for every solve of n
+ * samples, from *rng, which outlives c. FLOW_E_MEMORY, FLOW_E_EMPTY (no probes). */
 FLOW_API int flow_cnf_init_hutchinson(flow_cnf *c, flow_field field, int method, int steps,
                                       int batch, int kind, int probes, flow_rng *rng);
 FLOW_API void flow_cnf_free(flow_cnf *c);
@@ -2838,7 +2838,7 @@ FLOW_API int flow_chain_forward(flow_chain *c, flow_real *y, flow_real *logdet, 
         cache += flowi_chain_cache(c, k);
     }
     flowi_copy(y, xk, n * c->d);
-    return FLOW_OK;
+    return flowi_all_finite(y, n * c->d) && flowi_all_finite(logdet, n) ? FLOW_OK : FLOW_E_FINITE;
 }
 
 FLOW_API int flow_chain_fit(flow_chain *c, const flow_real *x, int n) {
@@ -2871,7 +2871,7 @@ FLOW_API int flow_chain_inverse(flow_chain *c, flow_real *x, flow_real *logdet, 
         err = b->inverse(b, theta, x, logdet, x, n, cache);
         if (err < 0) return err;
     }
-    return FLOW_OK;
+    return flowi_all_finite(x, n * c->d) && flowi_all_finite(logdet, n) ? FLOW_OK : FLOW_E_FINITE;
 }
 
 FLOW_API int flow_chain_backward(flow_chain *c, flow_real *dx, const flow_real *dy,
@@ -2915,10 +2915,11 @@ FLOW_API int flow_chain_logprob(flow_chain *c, flow_real *logp, const flow_real 
 }
 
 FLOW_API int flow_chain_sample(flow_chain *c, flow_rng *rng, flow_real *x, int n) {
-    int i, err;
+    int i, j, err;
     for (i = 0; i < n; i += c->batch) {
         const int m = flowi_min(c->batch, n - i);
         flow_real *z = c->dx;
+        for (j = 0; j < m; j++) c->logdet[j] = 0;
         flow_normal_sample(rng, z, m, c->d);
         if (c->direction == FLOW_TO_NOISE)
             err = flow_chain_inverse(c, x + i * c->d, c->logdet, z, m);

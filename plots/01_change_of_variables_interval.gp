@@ -29,8 +29,8 @@ do for [j = 0:1] {
     set tmargin at screen 0.885; set bmargin at screen 0.37
     set xrange [0:1]; set yrange [0:1]
     set xtics 0.5; set ytics 0.5; set format x ""; set format y "%g"
-    set title j ? "y = 1 − √x turns the interval round" : sprintf("y = x^{%g} keeps its order", V[3]) \
-        offset 4,-0.3
+    set title j ? "y = 1 − √x turns the interval round" : \
+        math(sprintf("y = x^{%g}", V[3]))." keeps its order" offset 4,-0.3
     set ylabel "y" rotate by 0 offset 0.5,0
     plot data index "curves" every :::m::m using 1:(within($1, x1, x2, $2)) \
              with filledcurves y1=0 ls 22, \
@@ -44,8 +44,8 @@ do for [j = 0:1] {
     # p_x below it
     set tmargin at screen 0.34; set bmargin at screen 0.135
     set title ""; set yrange [0:1.5]; set ytics 1; set xtics 0.5; set format x "%g"
-    set xlabel "x"; set ylabel "p_x" rotate by 0 offset 0.5,0
-    set label 2 "x_1" at x1,0.3 right offset -0.3,0; set label 3 "x_2" at x2,0.3 offset 0.3,0
+    set xlabel "x"; set ylabel math("p_x") rotate by 0 offset 0.5,0
+    set label 2 math("x_1") at x1,0.3 right offset -0.3,0; set label 3 math("x_2") at x2,0.3 offset 0.3,0
     set label 1 sprintf("mass %.3g", V[9 * j + 8]) at 0.97,1.25 right textcolor rgb color2
     plot data index "curves" every :::m::m using 1:(within($1, x1, x2, $3)) \
              with filledcurves y1=0 ls 22, \
@@ -55,10 +55,10 @@ do for [j = 0:1] {
     set lmargin at screen split + 0.0157; set rmargin at screen right
     set tmargin at screen 0.885; set bmargin at screen 0.37
     set xrange [0:3]; set yrange [0:1]; set xtics 1; set ytics 0.5; set format y ""
-    set xlabel "p_y"; set ylabel ""
+    set xlabel math("p_y"); set ylabel ""
     unset label
     set label 1 sprintf("mass %.3g", V[9 * j + 9]) at 2.9,0.93 right textcolor rgb color2
-    set label 2 "y_1" at 2.9,y1 right; set label 3 "y_2" at 2.9,y2 right
+    set label 2 math("y_1") at 2.9,y1 right; set label 3 math("y_2") at 2.9,y2 right
     plot data index "curves" every :::m::m using (within($1, x1, x2, $4)):2 \
              with filledcurves x1=0 ls 22, \
          "" index "curves" every :::m::m using 4:2 with lines lt 1

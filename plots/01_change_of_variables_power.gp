@@ -21,7 +21,7 @@ do for [i = 0:3] {
 
     set tmargin at screen 0.845; set bmargin at screen 0.525
     set yrange [0:1]; set ytics 0.5; set xlabel "x" offset 0,0.8
-    set ylabel i ? "" : "y = x^k" offset 0,0
+    set ylabel i ? "" : math("y = x^k") offset 0,0
     set title sprintf("k = %g", K[i + 1])
     plot data index "curves" every 40::20:m:399:m using 1:(0):(0):2 with vectors nohead ls 31, \
          "" index "curves" every 40::20:m:399:m using 1:2:(-$1):(0) with vectors nohead ls 31, \
@@ -29,10 +29,10 @@ do for [i = 0:3] {
 
     set tmargin at screen 0.405; set bmargin at screen 0.13
     set yrange [0:4]; set ytics 1; set xlabel "y" offset 0,0.8
-    set ylabel i ? "" : "p_y(y)"
+    set ylabel i ? "" : math("p_y(y)")
     set title ""
-    set label 1 i == 0 ? sprintf("bars: %d samples", n) : K[i + 1] > 1 ? "no bound at 0,\nyet area 1" : "" \
-        at (i ? 0.57 : 0.48),3.5 center textcolor rgb ink
+    set label 1 i == 0 ? sprintf("bars: %d samples", n) : \
+        K[i + 1] > 1 ? "no bound at 0,\nyet area 1" : "" at (i ? 0.57 : 0.48),3.5 center textcolor rgb ink
     plot data index "histograms" every :::m::m using 1:2:3 with boxes ls 28, \
          "" index "curves" every :::m::m using 2:4 with lines lt 1
 }

@@ -12,7 +12,9 @@ stats data index "interval" every ::5::5 using 3 nooutput; k = STATS_min
 stats data index "errors" using 2 nooutput; best = STATS_min
 stats data index "errors" using 1 nooutput; last = int(STATS_records) - 1; n = STATS_max
 array N[last + 1]
-do for [f = 0:last] { stats data index "errors" every ::f::f using 1 nooutput; N[f + 1] = STATS_min }
+do for [f = 0:last] {
+    stats data index "errors" every ::f::f using 1 nooutput; N[f + 1] = STATS_min
+}
 
 # A flight lasts 5 frames: the first half of it upwards, the second across, to x = 1.
 u(f, lands) = f > lands ? NaN : (f - lands) / 5.0 + 1
@@ -36,16 +38,17 @@ do for [i = 1:gif ? last + 4 : 4] {
 
     set lmargin at screen left; set rmargin at screen split
     set tmargin at screen high; set bmargin at screen low
-    set xrange [0:1]; set yrange [0:1]; set xtics 0.5; set ytics 0.5; set format x bottom ? "%g" : ""; set format y i % 2 || gif ? "%g" : ""
+    set xrange [0:1]; set yrange [0:1]; set xtics 0.5; set ytics 0.5
+    set format x bottom ? "%g" : ""; set format y i % 2 || gif ? "%g" : ""
     set title sprintf("%d samples have landed", N[f + 1]) offset 3,-0.3
-    set xlabel bottom ? "x" : ""; set ylabel i % 2 || gif ? sprintf("y = x^{%g}", k) : ""
+    set xlabel bottom ? "x" : ""; set ylabel i % 2 || gif ? math(sprintf("y = x^{%g}", k)) : ""
     plot data index "curves" every :::5::5 using 1:2 with lines lt 1, \
          data index "carried" using (px(f, $1, $3)):(py(f, $2, $3)) \
              with points pt 7 ps (gif ? 0.6 : 0.4) lc rgb color2
 
     set lmargin at screen split + 0.012; set rmargin at screen split + (gif ? 0.21 : 0.1)
     set xrange [0:4]; set xtics 2,2; set format y ""
-    set title ""; set xlabel bottom ? "p_y" : ""; set ylabel ""
+    set title ""; set xlabel bottom ? math("p_y") : ""; set ylabel ""
     plot data index "frames" every :::f::f using (0):1:(0):2:($1 - $3/2):($1 + $3/2) \
              with boxxyerror lc rgb "#F0C3A4", \
          data index "curves" every :::5::5 using 4:2 with lines lt 1

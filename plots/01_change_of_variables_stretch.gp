@@ -32,9 +32,9 @@ do for [j = 0:1] {
     set xrange [lo:hi]; set yrange [0:top]; set ytics step
 
     set tmargin at screen 0.90; set bmargin at screen 0.65; set format x ""
-    set title j ? sprintf("y = %g %s %g x makes N(%g, %g^2) of N(0, 1)", \
-        a, b < 0 ? "−" : "+", s, a, s) : "y = 2x: twice as wide, half as high"
-    set ylabel j ? "" : "p_x(x)"
+    set title j ? sprintf("y = %g %s %g x makes ", a, b < 0 ? "−" : "+", s). \
+        math(sprintf("N(%g, %g^2)", a, s))." of N(0, 1)" : "y = 2x: twice as wide, half as high"
+    set ylabel j ? "" : math("p_x(x)")
     set label 1 sprintf("shaded: mass %.3g", V[9 * j + 8]) at graph side,0.9 textcolor rgb color2
     if (side > 0.5) { set label 1 right } else { set label 1 left }
     plot data index "curves" every :::m::m using 1:(within($1, x1, x2, $3)) \
@@ -44,20 +44,22 @@ do for [j = 0:1] {
 
     set tmargin at screen 0.635; set bmargin at screen 0.405; set yrange [0:1]
     set title ""; set ylabel ""; unset border; unset xtics; unset ytics; unset grid
-    set label 1 "x" at graph -0.045,0.88 center textcolor rgb ink; set label 2 "y" at graph -0.045,0.12 center
+    set label 1 "x" at graph -0.045,0.88 center; set label 2 "y" at graph -0.045,0.12 center
     plot data index "curves" every (j ? 12 : 19):::m::m using \
              (abs(j * $1) < 3.2 ? $1 : NaN):(1):($2 - $1):(-1) with vectors nohead ls 31, \
-         data index "interval" every ::m::m using 4:(1):($6 - $4):(-1) with vectors nohead lt 2 dashtype solid, \
-         data index "interval" every ::m::m using 5:(1):($7 - $5):(-1) with vectors nohead lt 2 dashtype solid
+         data index "interval" every ::m::m using 4:(1):($6 - $4):(-1) \
+             with vectors nohead lt 2 dashtype solid, \
+         data index "interval" every ::m::m using 5:(1):($7 - $5):(-1) \
+             with vectors nohead lt 2 dashtype solid
     unset label 2
 
     set tmargin at screen 0.39; set bmargin at screen 0.10; set yrange [0:top]
     set border 3; set xtics nomirror out scale 0.5 textcolor rgb ink; set format x "%g"; set grid
     set ytics step nomirror out scale 0.5 textcolor rgb ink
-    set ylabel j ? "" : "p_y(y)"
+    set ylabel j ? "" : math("p_y(y)")
     set label 1 sprintf("shaded: mass %.3g", V[9 * j + 9]) at graph side,0.9 textcolor rgb color2
     if (side > 0.5) { set label 1 right } else { set label 1 left }
-    if (!j) { set label 2 sprintf("grey: %d samples", n) at graph side,0.74 right textcolor rgb ink }
+    if (!j) { set label 2 sprintf("grey: %d samples", n) at graph side,0.74 right }
     plot data index "curves" every :::m::m using 2:(within($1, x1, x2, $4)) \
              with filledcurves y1=0 ls 22, \
          "" index "histograms" every :::m::m using 1:2 with histeps ls 31, \

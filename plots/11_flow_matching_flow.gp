@@ -10,8 +10,16 @@ width  = 800; height = 30 + 160*cols
 gif_width = cols > 1 ? 640 : 320; gif_height = cols > 1 ? 245 : 350; delay = 9
 load "plots/style.gp"
 
-set size ratio -1
-if (sets ne "file") { set xrange [-4.5:4.5]; set yrange [-4.5:4.5] }
+wide = 9.0
+set size ratio (sets eq "file" ? 1 : -1)  # a file's columns may differ in scale
+if (sets eq "file") {
+    stats data index "file_paths" using 1:2 nooutput
+    set xrange [STATS_min_x:STATS_max_x]; set yrange [STATS_min_y:STATS_max_y]
+    wide = STATS_max_x - STATS_min_x
+} else {
+    set xrange [-4.5:4.5]; set yrange [-4.5:4.5]
+}
+mark = wide/64  # little squares: in an SVG they take a fifth of what points do
 unset key; unset tics; unset grid; set border 15
 if (fmt eq "gif") {
     do for [k = 1:39] {
@@ -30,7 +38,8 @@ if (fmt eq "gif") {
             f = 8*k + 1
             set title i == 1 ? sprintf("t = %.2f", k/4.0) : ""
             set ylabel k == 0 ? word(sets, i) : ""
-            plot data index word(sets, i)."_paths" using ($1 - 0.07):2:(0.14):(0) every ::f::f with vectors nohead lt 1 lw 2.5 lc rgb color1
+            plot data index word(sets, i)."_paths" using ($1 - mark/2):2:(mark):(0) every ::f::f \
+                 with vectors nohead lt 1 lw 2.5 lc rgb color1
         }
     }
     unset multiplot

@@ -7,11 +7,13 @@ need   = name."_paths ".name."_density"
 width  = 800; height = 430
 load "plots/style.gp"
 
-set multiplot layout 1,2 margins screen 0.055,0.985,0.115,0.91 spacing screen 0.05
-set size ratio -1
+left = name eq "file" ? 0.11 : 0.055
+set multiplot layout 1,2 margins screen left,0.985,0.115,0.91 spacing screen 0.05
+set size ratio (name eq "file" ? 1 : -1)  # a file's columns may differ in scale
 if (name ne "file") { set xrange [-4.5:4.5]; set yrange [-4.5:4.5] }
 set palette defined (0 "#FFFFFF", 1 "#BBBBBB"); unset colorbox
 unset grid
+if (name eq "file") { set xtics rotate by -20 }
 unset key
 pairs = 50
 set xlabel "x_1" offset 0,0.5; set ylabel "x_2" offset 1.5,0

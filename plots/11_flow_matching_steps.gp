@@ -10,8 +10,13 @@ load "plots/style.gp"
 
 set multiplot
 unset key
-set size ratio -1
-if (name ne "file") { set xrange [-4.5:4.5]; set yrange [-4.5:4.5] }
+set size ratio (name eq "file" ? 1 : -1)  # a file's columns may differ in scale
+if (name eq "file") {
+    stats data index "file_euler" using 1:2 nooutput
+    set xrange [STATS_min_x:STATS_max_x]; set yrange [STATS_min_y:STATS_max_y]
+} else {
+    set xrange [-4.5:4.5]; set yrange [-4.5:4.5]
+}
 unset tics; unset grid; set border 15
 set tmargin at screen 0.93; set bmargin at screen 0.63
 do for [k = 0:4] {
@@ -29,8 +34,10 @@ set xrange [0.9:142]; set yrange [*:*]; set format y "%g"
 set xlabel "Euler steps N"; set ylabel "W_2 to held-out data" offset 1,0
 array w2[8*words(sets)]; array floor_[8*words(sets)]
 do for [i = 1:words(sets)] {
-    stats data index word(sets, i)."_euler" using (w2[8*i - 7 + column(-1)] = $3) every ::0::0 nooutput
-    stats data index word(sets, i)."_euler" using (floor_[8*i - 7 + column(-1)] = $4) every ::0::0 nooutput
+    at = 8*i - 7
+    stats data index word(sets, i)."_euler" using (w2[at + column(-1)] = $3) every ::0::0 nooutput
+    stats data index word(sets, i)."_euler" using (floor_[at + column(-1)] = $4) every ::0::0 \
+          nooutput
 }
 pale(i) = "#A0".substr(word(colors, i), 2, 7)
 steps(k) = 2**(int(k - 1) % 8)

@@ -18,9 +18,12 @@ set title "Pairs' u (grey), their mean v* (orange), v (blue)"
 set label 1 name.", t = 0.4 to 0.5" at graph 0.02, 0.95
 s = 0.25
 at(a) = $3 >= 0.4 && $3 < 0.5 ? a : 1/0
-plot data index name."_probes" using (at($1)):2:(s*$8):(s*$9) with vectors nohead lt 1 lw 1 lc rgb "#BBBBBB", \
-     "" index name."_probes" using (at($1)):2:(s*$6):(s*$7) with vectors nohead lt 1 lw 6 lc rgb color5, \
-     "" index name."_probes" using (at($1)):2:(s*$4):(s*$5) with vectors head size 0.1,20 lt 1 lw 1.6 lc rgb color1
+plot data index name."_probes" using (at($1)):2:(s*$8):(s*$9) with vectors \
+         nohead lt 1 lw 1 lc rgb "#BBBBBB", \
+     "" index name."_probes" using (at($1)):2:(s*$6):(s*$7) with vectors \
+         nohead lt 1 lw 6 lc rgb color5, \
+     "" index name."_probes" using (at($1)):2:(s*$4):(s*$5) with vectors \
+         head size 0.1,20 lt 1 lw 1.6 lc rgb color1
 set lmargin at screen 0.58; set rmargin at screen 0.985
 set size noratio
 set logscale y; set format y "%g"

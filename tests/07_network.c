@@ -489,12 +489,17 @@ static void velocity_case_free(velocity_case *q) {
     test_free(q->cache);
 }
 
-/* Time or condition in a column of its own choice; rows of the wrong length. */
+/* Time or condition in a column of its own choice; rows of the wrong length, or one too many; what
+ * the scratch rows of tangents held before. */
 static void test_net_forward_and_tangent(void) {
     velocity_case q;
     flow_real v[N * D], jv[K * N * D], want[K * N * D];
+    int i;
     velocity_case_init(&q);
+    for (i = 0; i < 8 * BATCH * IN; i++) q.net.s[i] = 9;
+    q.net.in[N * IN] = -7;
     flow_net_forward(&q.net, v, q.x, q.t, q.c, N);
+    TEST(q.net.in[N * IN] == -7);
     flow_mlp_forward(&q.net.mlp, q.net.theta, want, q.rows, N, q.cache);
     TEST_NEAR_ALL(q.net.in, q.rows, N * IN, 0);
     TEST_NEAR_ALL(v, want, N * D, 0);
@@ -530,6 +535,8 @@ static void test_net_assertions(void) {
     flow_real v[BATCH * D];
     velocity_case_init(&q);
     flow_net_forward(&q.net, v, q.x, q.t, q.c, 0);
+    flow_net_backward(&q.net, v, q.dv, 0);
+    flow_net_tangent(&q.net, v, q.s, 0, 1);
     TEST_ASSERT_TRIPS(flow_net_forward(&q.net, v, q.x, q.t, q.c, BATCH + 1));
     TEST_ASSERT_TRIPS(flow_net_forward(&q.net, v, q.x, q.t, q.c, -1));
     TEST_ASSERT_TRIPS(flow_net_forward(&q.net, v, q.x, q.t, NULL, N));
@@ -573,8 +580,8 @@ static void test_net_arrays(void) {
 /* Samples that spill over, a failed allocation that leaks or that _free stumbles over, parameters
  * not drawn as flow_mlp_init draws them. */
 static void test_net_memory(void) {
-    static const int sizes[3][4] = {{1, 0, 1, 1}, {64, 0, 2, 4}, {3, 4, 3, 4}};
-    int i;
+    static const int sizes[3][4] = {{1, 0, 1, 1}, {64, 1, 2, 4}, {3, 4, 3, 4}};
+    int i, j;
     for (i = 0; i < 3; i++) {
         const int d = sizes[i][0], cond = sizes[i][1], depth = sizes[i][2], n = sizes[i][3];
         flow_rng rng = test_rng(6), start;
@@ -593,6 +600,7 @@ static void test_net_memory(void) {
         theta = new_reals(net.params);
         flow_mlp_init(&net.mlp, theta, &start);
         flow_net_forward(&net, x, x, x, cond ? c : NULL, n);
+        for (j = 0; j < cond; j++) TEST(net.in[d + 1 + j] == c[j]);
         flow_net_tangent(&net, x, x, n, 1);
         flow_net_backward(&net, x, x, n);
         TEST_NEAR_ALL(net.theta, theta, net.params, 0);

@@ -409,7 +409,7 @@ static void test_adapt_accuracy(void) {
     }
 }
 
-/* Every call of a rate, as it was: a slow wave, and at t = 3 a sudden bump. */
+/* Every call of a rate, as it was: a slow wave, which at t = 3 begins to climb steeply. */
 #define CALLS 2000
 typedef struct {
     int count;
@@ -418,9 +418,9 @@ typedef struct {
 
 static int recorded_rate(void *ctx, flow_real *dx, const flow_real *x, flow_real t) {
     record *r = (record *)ctx;
-    const double s = (double)t, bump = (s - 3) / 0.02;
+    const double s = (double)t;
     int i;
-    dx[0] = FLOWI_R(sin(s) + 40 * exp(-bump * bump));
+    dx[0] = FLOWI_R(sin(s) + 40 / (1 + exp((3 - s) / 0.02)));
     dx[1] = -x[1] / 4;
     if (r->count == CALLS) return -99;
     r->t[r->count] = s;
@@ -461,17 +461,19 @@ static void check_recorded_tries(const record *r, const flow_ode *s, double t1) 
         if (good && refused) factor = fmin(factor, 1);
         accepted += good, rejected += !good, refused = !good;
         if (good) first = at + 5;
-        TEST_NEAR(r->t[at], t + h / 5, 4 * EPS * fabs(t1));
-        if (last || fabs(r->t[at + 11] - t1) < 1e-9) continue; /* cut short by the end */
+        TEST_NEAR(r->t[at], t + h / 5, 24 * EPS);
+        if (last || fabs(r->t[at + 11] - t1) < 24 * EPS) continue; /* cut short by the end */
         TEST_NEAR((r->t[at + 11] - r->t[first]) / h, factor, loose * factor);
     }
     TEST_EQ_INT(s->accepted, accepted);
     TEST_EQ_INT(s->rejected, rejected);
-    TEST(accepted > 10 && rejected > 2 && least > 0 && most > 0);
-    TEST_NEAR(r->t[r->count - 1], t1, 0);
+    TEST(accepted > 10 && rejected > 1 && most > 0);
+    TEST(least > 0 || EPS > 1e-10); /* the tolerance for float is too loose for that */
+    TEST_NEAR(r->t[r->count - 1], t1, 24 * EPS);
 }
 
 static void test_adapt_tries(void) {
+    const double tol = EPS < 1e-10 ? 1e-7 : 2e-5;
     static record r;
     int back;
     for (back = 0; back < 2; back++) {
@@ -480,7 +482,7 @@ static void test_adapt_tries(void) {
         flow_ode s;
         r.count = 0;
         TEST_ERR(flow_ode_init(&s, FLOW_DOPRI5, 2), FLOW_OK);
-        s.atol = FLOWI_R(1e-4), s.rtol = FLOWI_R(3e-4);
+        s.atol = (flow_real)tol, s.rtol = (flow_real)(3 * tol);
         TEST_ERR(flow_ode_adapt(&s, recorded_rate, &r, x, t0, t1, 2, NULL, NULL, 0), FLOW_OK);
         TEST_EQ_INT(s.evals, r.count);
         check_recorded_tries(&r, &s, (double)t1);
@@ -488,35 +490,41 @@ static void test_adapt_tries(void) {
     }
 }
 
-/* dx/dt = what ctx points to. */
-static int constant_rate(void *ctx, flow_real *dx, const flow_real *x, flow_real t) {
-    (void)x, (void)t;
-    *dx = *(const flow_real *)ctx;
+/* dx/dt = speed; it remembers when it was last asked. */
+typedef struct {
+    flow_real speed, t;
+} cart;
+
+static int cart_rate(void *ctx, flow_real *dx, const flow_real *x, flow_real t) {
+    cart *c = (cart *)ctx;
+    (void)x;
+    c->t = t;
+    *dx = c->speed;
     return FLOW_OK;
 }
 
-/* The length of the first step, which its second call betrays: with a single step allowed. */
-static double first_step(double x0, double rate, double t1) {
-    static record r;
-    flow_real x = (flow_real)x0, speed = (flow_real)rate;
+/* The length of the first step from t = 0: no second one is allowed. */
+static double first_step(double x0, double speed, double t1) {
+    flow_real x = (flow_real)x0;
+    cart c;
     flow_ode s;
-    r.count = 0;
+    c.speed = (flow_real)speed;
     TEST_ERR(flow_ode_init(&s, FLOW_DOPRI5, 1), FLOW_OK);
     s.most = 1;
-    (void)flow_ode_adapt(&s, constant_rate, &speed, &x, 1, (flow_real)t1, 1, NULL, NULL, 0);
+    (void)flow_ode_adapt(&s, cart_rate, &c, &x, 0, (flow_real)t1, 1, NULL, NULL, 0);
     TEST_EQ_INT(s.accepted, 1);
     flow_ode_free(&s);
-    return ((double)x - x0) / rate;
+    return (double)c.t;
 }
 
-/* A first step out of proportion: it moves x by a hundredth of x; from or with nearly nothing it is
- * a millionth of the way, and it never goes beyond the end. */
+/* A first step out of proportion: it moves x by a hundredth of x; from nearly nothing, or with
+ * nearly no speed, it is a millionth of the way; and it never goes beyond the end. */
 static void test_adapt_first_step(void) {
-    TEST_NEAR(first_step(2, 0.5, 9), 0.04, 1e3 * EPS);
-    TEST_NEAR(first_step(-2, 0.5, -9), -0.04, 1e3 * EPS);
-    TEST_NEAR(first_step(0, 0.5, 9), 8e-6, 1e3 * EPS);
-    TEST_NEAR(first_step(2, 1e-9, 9) * 1e-9, 8e-6 * 1e-9, 1e3 * EPS);
-    TEST_NEAR(first_step(2, 0.5, 1.03125), 0.03125, 1e3 * EPS);
+    TEST_NEAR(first_step(2, 0.5, 9), 0.04, 10 * EPS);
+    TEST_NEAR(first_step(-2, 0.5, -9), -0.04, 10 * EPS);
+    TEST_NEAR(first_step(0, 0.5, 9), 9e-6, 1e-5 * EPS);
+    TEST_NEAR(first_step(2, 1e-12, 9), 9e-6, 1e-5 * EPS);
+    TEST_NEAR(first_step(2, 0.5, 0.03125), 0.03125, 0);
 }
 
 /* Values at given times that belong to another time or to an end of the step. */

@@ -58,11 +58,8 @@ static double swirl_divergence(const swirl *w, const flow_real *x, flow_real t) 
 }
 
 static flow_field field_of(swirl *w, int with_tangent) {
-    flow_field f;
-    f.d = w->d;
-    f.ctx = w;
-    f.velocity = swirl_velocity;
-    f.tangent = with_tangent ? swirl_tangent : NULL;
+    flow_field f = flow_field_of(w->d, swirl_velocity, w);
+    if (with_tangent) f.tangent = swirl_tangent;
     return f;
 }
 
@@ -79,12 +76,18 @@ static int linear_velocity(void *ctx, flow_real *v, const flow_real *x, const fl
 }
 
 static flow_field linear_field(void) {
-    flow_field f;
-    f.d = 2;
-    f.ctx = NULL;
-    f.velocity = linear_velocity;
-    f.tangent = NULL;
-    return f;
+    return flow_field_of(2, linear_velocity, NULL);
+}
+
+/* (1/k) sum_j s_j'A s_j for tangents s_j of sample i, [k*n*2] */
+static double linear_estimate(const flow_real *s, int i, int n, int k) {
+    double sum = 0;
+    int j;
+    for (j = 0; j < k; j++) {
+        const double s0 = (double)s[(j * n + i) * 2], s1 = (double)s[(j * n + i) * 2 + 1];
+        sum += s0 * (s0 + 2 * s1) + s1 * (s1 / 2 - 3 * s0);
+    }
+    return sum / k;
 }
 
 /* A field that fails at its bad_call-th call, by a code or, with FLOW_OK, by a NaN. */
@@ -155,7 +158,7 @@ static void test_transport_closed_form(void) {
         flow_real t[N], logp[N], before[N];
         flow_field f;
         flow_cnf c;
-        f.d = d, f.ctx = &d, f.velocity = breathe, f.tangent = NULL;
+        f = flow_field_of(d, breathe, &d);
         draw_points(2, x, t, N, d);
         TEST_ERR(flow_cnf_init(&c, f, FLOW_DOPRI5, 20, 5), FLOW_OK);
         for (back = 0; back < 2; back++) { /* without log p, then with it */

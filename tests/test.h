@@ -26,6 +26,7 @@ static struct {
     const char *section;
     int passed, failed;
     long live;      /* blocks taken and not given back */
+    long bytes;     /* in all blocks taken so far */
     long countdown; /* the allocation that fails: 1 is the next, 0 none */
     int refused;    /* an allocation has failed since test_alloc_fail_at */
     int trapping;   /* inside TEST_ASSERT_TRIPS */
@@ -133,6 +134,7 @@ static inline void *test_malloc(size_t size) {
     memset(head + TEST_HEAD, 0xFF, size);
 #endif
     test_state.live++;
+    test_state.bytes += (long)size;
     return head + TEST_HEAD;
 }
 
