@@ -151,6 +151,7 @@ static void check_samples(chapter *c, map *maps, flow_rng *rng, double *y, doubl
     chapter_block(c, "histograms", "y density width n");
     for (map *m = maps; m < maps + MAPS; m++) {
         carry(m, rng, y, c->n);
+        chapter_progress(c, "maps", m - maps + 1, MAPS);
         write_histogram(c, m, y, c->n);
         for (int i = 0; i < c->n; i++) u[i] = mass(c, density, m, m->y0, y[i]);
         for (int i = 0; i + BATCH <= c->n; i += BATCH) {
@@ -191,6 +192,7 @@ static void check_error(chapter *c, map *m, flow_rng *rng, double *y) {
     for (int f = half; f <= FRAMES; f++) reach += (f - 1.5 * half) * log(landed(c, f));
     for (int r = 0; r < runs; r++) {
         carry(m, rng, y, c->n);
+        chapter_progress(c, "runs", r + 1, runs);
         fit[r] = 0;
         for (int f = 0; f <= FRAMES; f++) {
             double square = 0;

@@ -30,12 +30,13 @@
 
 #define PI 3.141592653589793
 enum { ENERGIES = 4, SIZES = 3, DEEPEST = 32, BATCH = 64, DRAWN = 1000, STEPS = 16000, MARKS = 40 };
+#define RATE 0.01
 
 static const int depth[SIZES] = {2, 8, DEEPEST};
 static const double share[SIZES] = {0.25, 0.375, 1}; /* of --steps: deeper chains learn longer */
 static const double beta_from[SIZES] = {0.1, 0.3, 0.3};
 static const double most[ENERGIES] = {0.03, 0.03, 0.1, 0.1}; /* nats of KL(q|p) at K = 32 */
-static const double log_z[ENERGIES] = {1.87750, 2.08209, 2.64171, 2.68297}; /* computed apart */
+static const double known[ENERGIES] = {1.87750, 2.08209, 2.64171, 2.68297}; /* ln Z */
 
 /* An affine layer, which sets place and scale, then k planar ones. */
 static void stack(chapter *c, flow_chain *chain, int k, int direction, int batch, flow_rng *rng) {
@@ -175,13 +176,14 @@ static void fold(chapter *c, double wu, flow_rng *rng) {
 
 typedef struct {
     int which;
-    double beta; /* the flow sees beta U */
-    double rest; /* gains the mean of (1 - beta) U in every call */
+    double beta;  /* the flow sees beta U */
+    double rest;  /* every call adds the mean of (1 - beta) U */
+    double log_z; /* of exp(-U) */
 } target;
 
-/* -log(e^-a + e^-b); *share is the part of the first in its gradient. */
-static double either(double a, double b, double *share) {
-    *share = 1 / (1 + exp(a - b));
+/* -log(e^-a + e^-b); *first is the part of the first in its gradient. */
+static double either(double a, double b, double *first) {
+    *first = 1 / (1 + exp(a - b));
     return fmin(a, b) - log1p(exp(-fabs(a - b)));
 }
 
@@ -227,12 +229,13 @@ static int energy(void *ctx, double *u, double *du, const double *z, int n) {
     return FLOW_OK;
 }
 
-/* log of exp(-U), of which Z is the integral */
-static int boltzmann(void *ctx, double *logp, const double *z, int n) {
+/* log p = -U - log Z; also the integrand of Z itself, while log_z = 0 and beta = 1 */
+static int target_logprob(void *ctx, double *logp, const double *z, int n) {
+    target *t = (target *)ctx;
     double du[2];
     for (int i = 0; i < n; i++) {
-        energy(ctx, logp + i, du, z + 2 * i, 1);
-        logp[i] = -logp[i];
+        energy(t, logp + i, du, z + 2 * i, 1);
+        logp[i] = -logp[i] - t->log_z;
     }
     return FLOW_OK;
 }
@@ -241,44 +244,212 @@ static int chain_logprob(void *ctx, double *logp, const double *x, int n) {
     return flow_chain_logprob((flow_chain *)ctx, logp, x, n);
 }
 
+/* The quadrature of a flow's mass asks for log q; on the way, the sum of q log(q/p) forms. */
 typedef struct {
     flow_chain *chain;
     target *t;
-    double free_energy;
+    double sum;
 } gauge;
 
-/* log q for the quadrature of its mass, which thus adds up the sum of q (log q + U) as well. */
-static int weigh(void *ctx, double *logq, const double *x, int n) {
+static int gauge_logprob(void *ctx, double *logq, const double *x, int n) {
     gauge *g = (gauge *)ctx;
-    int err = flow_chain_logprob(g->chain, logq, x, n);
-    for (int i = 0; i < n; i++) {
-        double u, du[2];
-        energy(g->t, &u, du, x + 2 * i, 1);
-        g->free_energy += exp(logq[i]) * (logq[i] + u);
+    const int err = flow_chain_logprob(g->chain, logq, x, n);
+    for (int i = 0; i < n && err == FLOW_OK; i++) {
+        double logp;
+        target_logprob(g->t, &logp, x + 2 * i, 1);
+        g->sum += exp(logq[i]) * (logq[i] - logp);
     }
     return err;
 }
 
-/* Adam on E_q[log q + beta U], beta rising from low to 1 over the first 38% of the steps so that
- * no mode is left out. Writes the distance that the samples of the steps show, at beta = 1. */
-static void descend(chapter *c, flow_chain *chain, target *t, double low, int steps, double begun,
+/* A density on a grid, to be drawn. */
+static void image(chapter *c, const char *name, flow_logprob_fn logprob, void *ctx) {
+    const int side = c->quick ? 40 : 80, n = side * side;
+    const double *x = chapter_grid(c, -4, 4, side, 2);
+    double *logp = chapter_alloc(c, (size_t)n);
+    chapter_try(c, logprob(ctx, logp, x, n), name);
+    chapter_block(c, name, "x1 x2 p");
+    for (int i = 0; i < n; i++) chapter_row3(c, x[2 * i], x[2 * i + 1], exp(logp[i]));
+}
+
+static void adam_init(chapter *c, flow_opt *adam, int count) {
+    chapter_try(c, flow_opt_init(adam, FLOW_ADAM, RATE, count), "Adam");
+    adam->beta2 = 0.99;
+    adam->decay = 0.01; /* brings back layers that have gone where no sample is */
+}
+
+/* Descends E_q[log q + beta U] while beta rises from `low` to 1 over the first 38% of the steps,
+ * lest a mode be left out. Writes the KL that the samples of 1/40 of the steps show. */
+static void descend(chapter *c, flow_chain *chain, target *t, double low, int begun, int steps,
                     flow_rng *rng) {
     flow_opt adam;
     double loss, sum = 0;
-    chapter_try(c, flow_opt_init(&adam, FLOW_ADAM, 0.01, chain->params), "Adam");
-    adam.beta2 = 0.99;
-    adam.decay = 0.01; /* brings back layers that went where no sample is */
+    int count = 0;
+    adam_init(c, &adam, chain->params);
     for (int i = 0; i < steps; i++) {
         t->beta = fmin(1, low + (1 - low) * i / (0.38 * steps));
         t->rest = 0;
-        adam.rate = 0.01 * flow_schedule_cosine(i, steps);
-        chapter_try(c, flow_chain_reverse_kl(chain, &loss, energy, t, rng, BATCH), "the reverse KL");
+        adam.rate = RATE * flow_schedule_cosine(i, steps);
+        chapter_try(c, flow_chain_reverse_kl(chain, &loss, energy, t, rng, BATCH), "reverse KL");
         chapter_try(c, flow_opt_step(&adam, chain->theta, chain->grad), "a step of Adam");
-        sum += loss + t->rest + log_z[t->which];
-        if ((i + 1) % (steps / MARKS) == 0) {
-            chapter_row3(c, begun + i + 1 - steps / MARKS / 2, chain->count - 1, sum / (steps / MARKS));
-            sum = 0;
+        chapter_progress(c, "reverse KL, step", i, steps);
+        sum += loss + t->rest + t->log_z;
+        count++;
+        if ((i + 1L) * MARKS / steps == (long)i * MARKS / steps) continue;
+        chapter_row3(c, begun + i + 1 - count / 2.0, chain->count - 1, sum / count);
+        sum = count = 0;
+    }
+    t->beta = 1;
+    flow_opt_free(&adam);
+}
+
+/* 2, then 8, then 32 layers. A longer chain begins where the shorter one ended: its new layers
+ * stand near the identity (u is small and m(0) = 0), so that what is learnt is not lost. */
+static void match(chapter *c, target *t, flow_chain *chain, double *kl, double *mass, int steps,
+                  flow_rng *rng) {
+    const int mesh = c->quick ? 80 : 160;
+    const double cell = 12.0 / mesh * 12.0 / mesh;
+    char name[20];
+    int begun = 0;
+    snprintf(name, sizeof name, "U%d_steps", t->which + 1);
+    chapter_block(c, name, "step layers KL");
+    for (int k = 0; k < SIZES; k++) {
+        const int some = (int)(share[k] * steps) + 1;
+        gauge g = {&chain[k], t, 0};
+        stack(c, &chain[k], depth[k], FLOW_FROM_NOISE, BATCH, rng);
+        if (k > 0) copy_layers(&chain[k], &chain[k - 1]);
+        descend(c, &chain[k], t, beta_from[k], begun, some, rng);
+        chapter_try(c, flow_quadrature(&mass[k], gauge_logprob, &g, -6, 6, mesh, 2), "KL");
+        kl[k] = g.sum * cell;
+        begun += some;
+    }
+    snprintf(name, sizeof name, "U%d_target", t->which + 1);
+    image(c, name, target_logprob, t);
+    for (int k = 0; k < SIZES; k++) {
+        snprintf(name, sizeof name, "U%d_K%02d", t->which + 1, depth[k]);
+        image(c, name, chain_logprob, &chain[k]);
+    }
+}
+
+/* The density after the first k of a chain's planar layers. */
+static void layer_by_layer(chapter *c, const flow_chain *chain, flow_rng *rng) {
+    const int shown[] = {0, 2, 4, 8, 16, 32};
+    for (int i = 0; i < 6; i++) {
+        flow_chain part;
+        char name[20];
+        snprintf(name, sizeof name, "after%02d", shown[i]);
+        stack(c, &part, shown[i], FLOW_FROM_NOISE, BATCH, rng);
+        copy_layers(&part, chain);
+        image(c, name, chain_logprob, &part);
+        flow_chain_free(&part);
+    }
+}
+
+static void energies(chapter *c, int steps, int show, flow_rng *rng) {
+    flow_chain chain[ENERGIES][SIZES];
+    double kl[ENERGIES][SIZES], mass[ENERGIES][SIZES], z, off_z = 0, off_mass = 0, ratio = 1e9;
+    for (int e = 0; e < ENERGIES; e++) {
+        target t = {e, 1, 0, 0};
+        chapter_try(c, flow_quadrature(&z, target_logprob, &t, -6, 6, 200, 2), "Z");
+        t.log_z = log(z);
+        off_z = fmax(off_z, fabs(t.log_z - known[e]));
+        match(c, &t, chain[e], kl[e], mass[e], steps, rng);
+        for (int k = 0; k < SIZES; k++) {
+            off_mass = fmax(off_mass, fabs(mass[e][k] - 1));
+            if (k > 0) ratio = fmin(ratio, kl[e][k - 1] / kl[e][k]);
         }
     }
+    chapter_near(c, "ln Z of U1 to U4: distance from the known", 0, off_z, 1e-5);
+    chapter_block(c, "divergence", "layers U1 U2 U3 U4");
+    for (int k = 0; k < SIZES; k++) {
+        const double row[] = {(double)depth[k], kl[0][k], kl[1][k], kl[2][k], kl[3][k]};
+        chapter_row(c, row, 5);
+    }
+    for (int e = 0; e < ENERGIES; e++) {
+        char text[64];
+        snprintf(text, sizeof text, "U%d, KL(q|p) in nats: K = 32 (2: %.2f, 8: %.3f)", e + 1,
+                 kl[e][0], kl[e][1]);
+        chapter_below(c, text, kl[e][2], steps < STEPS ? 1 : most[e]);
+    }
+    chapter_above(c, "KL(2)/KL(8), KL(8)/KL(32): the least of 8", ratio, steps < STEPS ? 0.5 : 1);
+    chapter_near(c, "mass of 12 densities: farthest from 1", 0, off_mass, c->quick ? 1e-2 : 1e-3);
+    layer_by_layer(c, &chain[show - 1][SIZES - 1], rng);
+    for (int e = 0; e < ENERGIES * SIZES; e++) flow_chain_free(&chain[e / SIZES][e % SIZES]);
+}
+
+/* ---- maximum likelihood --------------------------------------------------------------------- */
+
+/* The mean of log p - log q over held-out points, both known: paired, so that the noise of the
+ * sample all but cancels. *error is its standard error. */
+static double excess(chapter *c, flow_chain *chain, double *logq, const double *x,
+                     const double *logp, int n, double *error) {
+    double mean = 0, square = 0;
+    chapter_try(c, flow_chain_logprob(chain, logq, x, n), "a likelihood");
+    for (int i = 0; i < n; i++) mean += (logp[i] - logq[i]) / n;
+    for (int i = 0; i < n; i++) square += (logp[i] - logq[i] - mean) * (logp[i] - logq[i] - mean);
+    *error = sqrt(square) / n;
+    return mean;
+}
+
+static void moons(chapter *c, int steps, flow_rng *rng) {
+    const int n = c->n, few = n < 2000 ? n : 2000;
+    double *x = chapter_alloc(c, 2 * (size_t)n), *logp = chapter_alloc(c, (size_t)n);
+    double *logq = chapter_alloc(c, (size_t)n), *y = chapter_alloc(c, 2 * DRAWN);
+    double batch[2 * BATCH], undone[DRAWN] = {0}, loss, error, mass;
+    flow_chain chain;
+    flow_opt adam;
+    flow_toy_sample(FLOW_TOY_MOONS, rng, x, NULL, n);
+    chapter_try(c, flow_toy_logprob(FLOW_TOY_MOONS, logp, x, n), "the moons");
+    stack(c, &chain, DEEPEST, FLOW_TO_NOISE, DRAWN, rng);
+    adam_init(c, &adam, chain.params);
+    chapter_block(c, "moons_steps", "step excess");
+    for (int i = 0; i < steps; i++) {
+        if ((i + 1L) * MARKS / steps != (long)i * MARKS / steps)
+            chapter_row2(c, i, excess(c, &chain, logq, x, logp, few, &error));
+        adam.rate = RATE * flow_schedule_cosine(i, steps);
+        flow_toy_sample(FLOW_TOY_MOONS, rng, batch, NULL, BATCH);
+        chapter_try(c, flow_chain_nll(&chain, &loss, batch, BATCH), "the likelihood");
+        chapter_try(c, flow_opt_step(&adam, chain.theta, chain.grad), "a step of Adam");
+        chapter_progress(c, "maximum likelihood, step", i, steps);
+    }
+    const double gap = excess(c, &chain, logq, x, logp, n, &error);
+    chapter_below(c, "two moons: held-out NLL - entropy, nats", gap,
+                  (steps < STEPS ? 0.5 : 0.04) + (n < 10000 ? 5 * error : 0));
+    chapter_try(c, flow_quadrature(&mass, chain_logprob, &chain, -8, 8, 200, 2), "mass of moons");
+    chapter_near(c, "  mass of the density", 1, mass, c->quick ? 1e-2 : 1e-3);
+
+    const int drawn = n < DRAWN ? n : DRAWN;
+    chapter_try(c, flow_chain_forward(&chain, y, undone, x, drawn), "data to noise");
+    for (int k = 0; k <= DEEPEST; k += 8) {
+        char name[20];
+        snprintf(name, sizeof name, "moons%02d", k);
+        chapter_points(c, name, "x1 x2", flow_chain_points(&chain, k ? k + 1 : 0), drawn, 2, DRAWN);
+    }
+    chapter_try(c, flow_chain_sample(&chain, rng, y, DRAWN), "samples");
+    chapter_points(c, "moons_samples", "x1 x2", y, DRAWN, 2, DRAWN);
     flow_opt_free(&adam);
+    flow_chain_free(&chain);
+}
+
+int main(int argc, char **argv) {
+    int steps = STEPS, show = 4;
+    double wu = -3;
+    const chapter_flag flags[] = {
+        {"--steps", CHAPTER_COUNT, &steps, "of training, for 32 layers"},
+        {"--show", CHAPTER_COUNT, &show, "the energy of figure layers, 1 to 4"},
+        {"--fold", CHAPTER_REAL, &wu, "w'u of figure fold"},
+    };
+    const double stretch[5] = {0.7, 1.1, 1.2, 0.5, 0};
+    chapter c;
+    flow_rng rng;
+    chapter_begin(&c, argc, argv, "05_planar_flow", "planar layers, one and many", 10000, flags, 3);
+    chapter_require(&c, show <= ENERGIES, "--show", "1, 2, 3 or 4");
+    if (c.quick && steps > 1000) steps = 1000;
+    flow_rng_init(&rng, c.seed);
+    random_layers(&c, &rng);
+    sheet(&c, "geometry", stretch, &rng);
+    fold(&c, wu, &rng);
+    energies(&c, steps, show, &rng);
+    moons(&c, steps, &rng);
+    return chapter_end(&c);
 }

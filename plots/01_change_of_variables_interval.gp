@@ -45,7 +45,8 @@ do for [j = 0:1] {
     set tmargin at screen 0.34; set bmargin at screen 0.135
     set title ""; set yrange [0:1.5]; set ytics 1; set xtics 0.5; set format x "%g"
     set xlabel "x"; set ylabel math("p_x") rotate by 0 offset 0.5,0
-    set label 2 math("x_1") at x1,0.3 right offset -0.3,0; set label 3 math("x_2") at x2,0.3 offset 0.3,0
+    set label 2 math("x_1") at x1,0.3 right offset -0.3,0
+    set label 3 math("x_2") at x2,0.3 offset 0.3,0
     set label 1 sprintf("mass %.3g", V[9 * j + 8]) at 0.97,1.25 right textcolor rgb color2
     plot data index "curves" every :::m::m using 1:(within($1, x1, x2, $3)) \
              with filledcurves y1=0 ls 22, \

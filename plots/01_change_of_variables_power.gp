@@ -32,7 +32,7 @@ do for [i = 0:3] {
     set ylabel i ? "" : math("p_y(y)")
     set title ""
     set label 1 i == 0 ? sprintf("bars: %d samples", n) : \
-        K[i + 1] > 1 ? "no bound at 0,\nyet area 1" : "" at (i ? 0.57 : 0.48),3.5 center textcolor rgb ink
+        K[i + 1] > 1 ? "no bound at 0,\nyet area 1" : "" at (i ? 0.57 : 0.48),3.5 center
     plot data index "histograms" every :::m::m using 1:2:3 with boxes ls 28, \
          "" index "curves" every :::m::m using 2:4 with lines lt 1
 }

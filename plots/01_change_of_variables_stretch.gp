@@ -44,7 +44,8 @@ do for [j = 0:1] {
 
     set tmargin at screen 0.635; set bmargin at screen 0.405; set yrange [0:1]
     set title ""; set ylabel ""; unset border; unset xtics; unset ytics; unset grid
-    set label 1 "x" at graph -0.045,0.88 center; set label 2 "y" at graph -0.045,0.12 center
+    unset label; set label 1 "x" at graph -0.045,0.88 center
+    set label 2 "y" at graph -0.045,0.12 center
     plot data index "curves" every (j ? 12 : 19):::m::m using \
              (abs(j * $1) < 3.2 ? $1 : NaN):(1):($2 - $1):(-1) with vectors nohead ls 31, \
          data index "interval" every ::m::m using 4:(1):($6 - $4):(-1) \

@@ -1,5 +1,5 @@
 # What the determinant measures: where phi expands and contracts; the area ratio of shrinking
-# squares around c, which tends to |det J|; and their distance to the parallelogram, which falls as h^2.
+# squares around c, which tends to |det J|; and their distance to the parallelogram, falling as h^2.
 figure = "02_jacobian_area"
 data   = "build/data/02_jacobian.dat"
 need   = "determinant squares path"

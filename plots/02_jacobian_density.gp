@@ -20,6 +20,6 @@ set format y ""; set ylabel ""; set xlabel math("y_1")
 set title "the rule: ".math("p_x(φ^{−1}(y))")." / |det J|"
 plot data index "rule" using 1:2:3 with image
 set title sprintf("%d samples φ(x)", n)
-eval colorbar
+eval colorbar; set cbtics 0.1; set cblabel "density"
 plot data index "histogram" using 1:2:3 with image
 unset multiplot

@@ -21,7 +21,7 @@ set lmargin at screen 0.06; set rmargin at screen 0.37
 set tmargin at screen 0.88; set bmargin at screen 0.14
 set xrange [-5:5]; set yrange [-5:5]; set xtics 2; set ytics 2
 set title "a square net under φ"
-set xlabel math("y_1") offset 0,0.8; set ylabel math("y_2") rotate by 0 offset 1,0
+set xlabel math("y_1") offset 0,0.8; set ylabel math("y_2") rotate by 0 offset 1.5,0
 plot data index "plane" using 1:2 with lines ls 31, \
      for [z in "a b c"] for [e in "0 8 9 17"] data index "zoom_".z every :::e+0::e+0 using 1:2 \
          with lines lt 1 lw 1.5

@@ -1,5 +1,5 @@
-/* 10_continuous_flows.c - tests of section 10 of flow.h: the divergence of a field, and the
- * transport of points and of their log-density along it. */
+/* 10_continuous_flows.c - tests of section 10 of flow.h: the divergence of a field, exact and by
+ * Hutchinson, the transport of points and of their log-density, and training by likelihood. */
 #include "test.h"
 
 #define FLOW_STATIC
@@ -431,6 +431,372 @@ static void test_net_field(void) {
     flow_net_free(&small);
 }
 
+/* ---- Hutchinson's estimate -------------------------------------------------------------------- */
+
+#define PROBES 3
+#define COUNT (PROBES * N * MOST)
+
+/* s'(dv/dx)s taken with the wrong tangent, a sum instead of a mean: the estimate, by hand, from the
+ * probes that were drawn; once more over many draws, that it is right on average. */
+static void test_hutchinson_divergence(void) {
+    enum { AGAIN = 400 };
+    static flow_real off[AGAIN * N];
+    flow_real x[N * 2], v[N * 2], t[N], div[N];
+    int kind, i, k;
+    draw_points(12, x, t, N, 2);
+    for (kind = FLOW_RADEMACHER; kind <= FLOW_GAUSSIAN; kind++) {
+        flow_rng rng = test_rng(13);
+        flow_cnf c;
+        TEST_ERR(flow_cnf_init_hutchinson(&c, linear_field(), FLOW_RK4, 1, N, kind, PROBES, &rng),
+                 FLOW_OK);
+        for (k = 0; k < AGAIN; k++) {
+            TEST_ERR(flow_cnf_divergence(&c, v, div, x, t, N), FLOW_OK);
+            for (i = 0; i < N; i++) off[k * N + i] = div[i] - FLOWI_R(1.5); /* the trace */
+        }
+        for (i = 0; i < N; i++)
+            TEST_NEAR(div[i], linear_estimate(c.basis, i, N, PROBES), 300 * STEP * STEP);
+        TEST_MEAN(off, AGAIN * N, 1, 0);
+        flow_cnf_free(&c);
+    }
+}
+
+/* Probes that are not +1 or -1, or not normal, or that go together. */
+static void test_probes(void) {
+    static flow_real x[N * MOST];
+    flow_real t[N], div[N];
+    int kind, i, ones = 0;
+    draw_points(14, x, t, N, MOST);
+    for (kind = FLOW_RADEMACHER; kind <= FLOW_GAUSSIAN; kind++) {
+        swirl w = {MOST, 0.3, 0.7};
+        flow_rng rng = test_rng(15);
+        flow_cnf c;
+        TEST_ERR(flow_cnf_init_hutchinson(&c, field_of(&w, 1), FLOW_RK4, 1, N, kind, PROBES, &rng),
+                 FLOW_OK);
+        TEST_ERR(flow_cnf_divergence(&c, NULL, div, x, t, N), FLOW_OK);
+        TEST_MEAN(c.basis, COUNT, 1, 0);
+        TEST_COVARIANCE(c.basis, 0, c.basis + 1, 0, COUNT - 1, 1, 0);
+        TEST_COVARIANCE(c.basis, 0, c.basis + N * MOST, 0, COUNT - N * MOST, 1, 0);
+        if (kind == FLOW_GAUSSIAN) TEST(ks_accepts(c.basis, COUNT, normal_cdf, NULL));
+        for (i = 0; i < COUNT && kind == FLOW_RADEMACHER; i++)
+            ones += c.basis[i] == 1 || c.basis[i] == -1;
+        flow_cnf_free(&c);
+    }
+    TEST_EQ_INT(ones, COUNT);
+}
+
+/* New probes in every step or stage, which is no estimate of any flow's divergence: along v = A x a
+ * solve with the same probes throughout adds -(t1 - t0) times one number to log p. */
+static void test_probes_last_a_solve(void) {
+    const double tol = 300 * STEP * STEP;
+    int kind, i;
+    for (kind = FLOW_RADEMACHER; kind <= FLOW_GAUSSIAN; kind++) {
+        flow_rng rng = test_rng(16), before = rng;
+        flow_real x[N * 2], t[N], logp[N] = {0};
+        flow_cnf c;
+        draw_points(17, x, t, N, 2);
+        TEST_ERR(flow_cnf_init_hutchinson(&c, linear_field(), FLOW_HEUN, 7, N, kind, PROBES, &rng),
+                 FLOW_OK);
+        TEST_ERR(flow_cnf_transport(&c, x, NULL, 0, FLOWI_R(0.5), N), FLOW_OK);
+        TEST_EQ_INT(draws_between(before, &rng), 0); /* no log p, no probes */
+        TEST_ERR(flow_cnf_transport(&c, x, logp, 0, FLOWI_R(0.5), N), FLOW_OK);
+        TEST_EQ_INT(draws_between(before, &rng), PROBES * N * 2);
+        for (i = 0; i < N; i++)
+            TEST_NEAR(logp[i], -linear_estimate(c.basis, i, N, PROBES) / 2, tol);
+        flow_cnf_free(&c);
+    }
+}
+
+/* No probes, no generator, no memory; a kind of probe that there is not. */
+static void test_hutchinson_init(void) {
+    const flow_field f = linear_field();
+    flow_rng rng = test_rng(22);
+    flow_cnf c;
+    TEST_ERR(flow_cnf_init_hutchinson(&c, f, FLOW_RK4, 1, 4, FLOW_GAUSSIAN, 0, &rng), FLOW_E_EMPTY);
+    TEST_EVERY_ALLOC(flow_cnf_init_hutchinson(&c, f, FLOW_RK4, 1, 4, FLOW_GAUSSIAN, 2, &rng),
+                     flow_cnf_free(&c));
+    TEST_ASSERT_TRIPS(flow_cnf_init_hutchinson(&c, f, FLOW_RK4, 1, 4, FLOW_GAUSSIAN + 1, 2, &rng));
+    TEST_ASSERT_TRIPS(flow_cnf_init_hutchinson(&c, f, FLOW_RK4, 1, 4, FLOW_EXACT, 2, &rng));
+    TEST_ASSERT_TRIPS(flow_cnf_init_hutchinson(&c, f, FLOW_RK4, 1, 4, FLOW_GAUSSIAN, 2, NULL));
+}
+
+/* ---- adaptive steps --------------------------------------------------------------------------- */
+
+/* A tolerance that is not handed on to the solver. */
+static void test_adaptive_transport(void) {
+    const double tol = EPS < 1e-10 ? 1e-9 : 1e-5, growth = sin(1.0);
+    int d = 3, i;
+    flow_real x[N * 3], moved[N * 3], logp[N] = {0}, t[N];
+    flow_cnf c;
+    draw_points(18, x, t, N, d);
+    memcpy(moved, x, sizeof x);
+    TEST_ERR(flow_cnf_init(&c, flow_field_of(d, breathe, &d), FLOW_DOPRI5, 1, N), FLOW_OK);
+    c.tol = (flow_real)tol;
+    TEST_ERR(flow_cnf_transport(&c, moved, logp, 0, 1, N), FLOW_OK);
+    TEST(c.ode.accepted > 3 && c.ode.atol == c.tol && c.ode.rtol == c.tol);
+    for (i = 0; i < N * d; i++) TEST_NEAR(moved[i], exp(growth) * (double)x[i], 100 * tol);
+    for (i = 0; i < N; i++) TEST_NEAR(logp[i], -d * growth, 100 * tol + 30 * STEP * STEP);
+    flow_cnf_free(&c);
+}
+
+/* ---- gradients -------------------------------------------------------------------------------- */
+
+/* A velocity network at BATCH - 1 points with up to 19 tangents, and the loss that its field's
+ * backward pass differentiates: sum dv'v + sum djv'(dv/dx)s. */
+#define BATCH 4
+#define MANY 19
+typedef struct {
+    flow_net net;
+    flow_field field;
+    int n, k;
+    flow_real x[BATCH * 2], t[BATCH], dv[BATCH * 2], s[MANY * BATCH * 2], djv[MANY * BATCH * 2];
+} pulled;
+
+static double pulled_loss(void *ctx) {
+    pulled *q = (pulled *)ctx;
+    flow_real v[BATCH * 2], jv[MANY * BATCH * 2];
+    double loss = 0;
+    int i;
+    TEST_ERR(q->field.tangent(q->field.ctx, v, jv, q->x, q->t, q->s, q->n, q->k), FLOW_OK);
+    for (i = 0; i < q->n * 2; i++) loss += (double)q->dv[i] * (double)v[i];
+    for (i = 0; i < q->k * q->n * 2; i++) loss += (double)q->djv[i] * (double)jv[i];
+    return loss;
+}
+
+static int run_pull(pulled *q, flow_real *dx) {
+    return q->field.backward(q->field.ctx, dx, q->dv, q->djv, q->x, q->t, q->s, q->n, q->k);
+}
+
+/* Tangents beyond the eight that go through the network at once; dv counted with each eight; dx
+ * not set to zero; grad overwritten. */
+static void test_net_backward(void) {
+    static const int counts[5] = {1, 7, 8, 9, MANY};
+    flow_rng rng = test_rng(19);
+    static pulled q;
+    flow_real dx[BATCH * 2], *once;
+    int i, k;
+    q.n = BATCH - 1;
+    TEST_ERR(flow_net_init(&q.net, 2, 0, 6, 2, FLOW_SILU, BATCH, &rng), FLOW_OK);
+    q.field = flow_net_field(&q.net);
+    TEST(q.field.grad == q.net.grad && q.field.params == q.net.params);
+    once = flowi_new((size_t)q.net.params);
+    for (k = 0; k < 5; k++) {
+        q.k = counts[k];
+        draw_points(20, q.x, q.t, BATCH, 2);
+        flow_normal_sample(&rng, q.dv, BATCH, 2);
+        flow_normal_sample(&rng, q.s, MANY * BATCH, 2);
+        flow_normal_sample(&rng, q.djv, MANY * BATCH, 2);
+        for (i = 0; i < q.net.params; i++) q.net.grad[i] = 0;
+        TEST_ERR(run_pull(&q, dx), FLOW_OK);
+        TEST(gradient_error(pulled_loss, &q, q.x, dx, q.n * 2, 99) < 50 * STEP * STEP);
+        memcpy(once, q.net.grad, (size_t)q.net.params * sizeof *once);
+        TEST(gradient_error(pulled_loss, &q, q.net.theta, once, q.net.params, 99) <
+             50 * STEP * STEP);
+        TEST_ERR(run_pull(&q, dx), FLOW_OK);
+        for (i = 0; i < q.net.params; i++) q.net.grad[i] -= once[i];
+        TEST_NEAR_ALL(q.net.grad, once, q.net.params, 1e4 * EPS);
+    }
+    q.n = BATCH + 1;
+    TEST_ASSERT_TRIPS(run_pull(&q, dx));
+    flow_release(once);
+    flow_net_free(&q.net);
+}
+
+/* ---- maximum likelihood ----------------------------------------------------------------------- */
+
+/* A flow whose velocity is a network, its data, and the state from which its probes are drawn. */
+typedef struct {
+    flow_net net;
+    flow_cnf c;
+    flow_rng rng, start;
+    flow_real x[BATCH * 2];
+    int n;
+} model;
+
+static void model_init(model *q, int d, int method, int steps, int kind, int gradient) {
+    flow_rng rng = test_rng(21);
+    flow_field f;
+    int i;
+    TEST_ERR(flow_net_init(&q->net, d, 0, 6, 1, FLOW_TANH, BATCH, &rng), FLOW_OK);
+    f = flow_net_field(&q->net);
+    flow_normal_sample(&rng, q->x, BATCH, d);
+    q->rng = q->start = rng;
+    q->n = BATCH - 1;
+    if (kind == FLOW_EXACT)
+        TEST_ERR(flow_cnf_init(&q->c, f, method, steps, BATCH), FLOW_OK);
+    else
+        TEST_ERR(flow_cnf_init_hutchinson(&q->c, f, method, steps, BATCH, kind, PROBES, &q->rng),
+                 FLOW_OK);
+    TEST_ERR(flow_cnf_train(&q->c, gradient), FLOW_OK);
+    for (i = 0; i < q->net.params; i++) TEST(q->net.grad[i] == 0);
+}
+
+static void model_free(model *q) {
+    flow_cnf_free(&q->c);
+    flow_net_free(&q->net);
+}
+
+/* Always with the same probes. */
+static double model_loss(void *ctx) {
+    model *q = (model *)ctx;
+    flow_real loss = 0;
+    q->rng = q->start;
+    TEST_ERR(flow_cnf_nll(&q->c, &loss, q->x, q->n), FLOW_OK);
+    return (double)loss;
+}
+
+/* Checks the loss against logprob, and its gradient against differences, to within tol; that a
+ * second call adds the same once more. */
+static void check_likelihood(model *q, double tol) {
+    flow_real logp[BATCH], *once = flowi_new((size_t)q->net.params);
+    double sum = 0, loss = model_loss(q);
+    int i;
+    memcpy(once, q->net.grad, (size_t)q->net.params * sizeof *once);
+    model_loss(q);
+    for (i = 0; i < q->net.params; i++) q->net.grad[i] -= once[i];
+    TEST_NEAR_ALL(q->net.grad, once, q->net.params, 1e3 * EPS);
+    TEST(gradient_error(model_loss, q, q->net.theta, once, q->net.params, 999) < tol);
+    q->rng = q->start;
+    TEST_ERR(flow_cnf_logprob(&q->c, logp, q->x, q->n), FLOW_OK);
+    for (i = 0; i < q->n; i++) sum += (double)logp[i];
+    TEST_NEAR(loss, -sum / q->n, 1e3 * EPS);
+    flow_release(once);
+}
+
+/* Back through every step: exact, however coarse the steps, for every method and divergence. */
+static void test_backprop(void) {
+    int method, kind, d;
+    for (method = 0; method < FLOW_ODE_COUNT; method++)
+        for (kind = FLOW_EXACT; kind <= FLOW_GAUSSIAN; kind++)
+            for (d = 1; d <= 2; d++) {
+                model q;
+                model_init(&q, d, method, 3, kind, FLOW_BACKPROP);
+                check_likelihood(&q, 100 * STEP * STEP);
+                model_free(&q);
+            }
+}
+
+/* The adjoint equation with a wrong sign or a term left out: exact as far as the steps are. */
+static void test_adjoint(void) {
+    int kind, d, adaptive;
+    for (kind = FLOW_EXACT; kind <= FLOW_GAUSSIAN; kind++)
+        for (d = 1; d <= 2; d++)
+            for (adaptive = 0; adaptive < 2; adaptive++) {
+                model q;
+                model_init(&q, d, adaptive ? FLOW_DOPRI5 : FLOW_RK4, 30, kind, FLOW_ADJOINT);
+                if (adaptive) q.c.tol = EPS < 1e-10 ? FLOWI_R(1e-9) : FLOWI_R(1e-5);
+                check_likelihood(&q, 1e-6 + 100 * STEP * STEP);
+                model_free(&q);
+            }
+}
+
+/* Memory that is not what the header promises: as much as the steps, or none for them. */
+static void test_training_memory(void) {
+    size_t taken[2][2];
+    int gradient, k;
+    for (gradient = FLOW_BACKPROP; gradient <= FLOW_ADJOINT; gradient++)
+        for (k = 0; k < 2; k++) {
+            model q;
+            long before;
+            model_init(&q, 2, FLOW_RK4, k ? 40 : 20, FLOW_EXACT, gradient);
+            flow_cnf_free(&q.c);
+            before = test_state.bytes;
+            TEST_ERR(flow_cnf_init(&q.c, flow_net_field(&q.net), FLOW_RK4, k ? 40 : 20, BATCH),
+                     FLOW_OK);
+            TEST_EQ_INT(q.c.bytes, test_state.bytes - before);
+            before = test_state.bytes;
+            TEST_ERR(flow_cnf_train(&q.c, gradient), FLOW_OK);
+            taken[gradient - FLOW_BACKPROP][k] = q.c.training_bytes;
+            TEST_EQ_INT(q.c.training_bytes, test_state.bytes - before);
+            TEST_ASSERT_TRIPS(flow_cnf_train(&q.c, gradient)); /* again */
+            model_free(&q);
+        }
+    TEST_EQ_INT(taken[0][1] - taken[0][0], 20 * BATCH * 3 * sizeof(flow_real));
+    TEST_EQ_INT(taken[1][1], taken[1][0]);
+}
+
+/* An object that training cannot be had for is given back, so that a failure leaves nothing. */
+static int train_or_free(flow_cnf *c, int gradient) {
+    const int err = flow_cnf_train(c, gradient);
+    if (err < 0) flow_cnf_free(c);
+    return err;
+}
+
+/* A leak; no steps, no probes, no data; data or parameters that are not finite. */
+static void test_training_errors(void) {
+    const flow_real nan = FLOWI_INFINITY - FLOWI_INFINITY;
+    flow_real loss = 0;
+    int gradient;
+    for (gradient = FLOW_BACKPROP; gradient <= FLOW_ADJOINT; gradient++) {
+        model q;
+        model_init(&q, 2, FLOW_RK4, 2, FLOW_EXACT, gradient);
+        TEST_ERR(flow_cnf_nll(&q.c, &loss, q.x, 0), FLOW_E_EMPTY);
+        TEST_ASSERT_TRIPS(flow_cnf_nll(&q.c, &loss, q.x, BATCH + 1));
+        q.x[1] = nan;
+        TEST_ERR(flow_cnf_nll(&q.c, &loss, q.x, 2), FLOW_E_FINITE);
+        q.x[1] = EPS < 1e-10 ? FLOWI_R(1e200) : FLOWI_R(1e30); /* its square is infinite */
+        TEST_ERR(flow_cnf_nll(&q.c, &loss, q.x, 2), FLOW_E_FINITE);
+        q.x[1] = 0;
+        TEST(q.net.grad[0] == 0);
+        q.net.theta[0] = nan;
+        TEST_ERR(flow_cnf_nll(&q.c, &loss, q.x, 2), FLOW_E_FINITE);
+        q.net.theta[0] = 0;
+        flow_cnf_free(&q.c);
+        TEST_EVERY_ALLOC((flow_cnf_init(&q.c, flow_net_field(&q.net), FLOW_RK4, 2, BATCH)
+                              ? FLOW_E_MEMORY
+                              : train_or_free(&q.c, gradient)),
+                         flow_cnf_free(&q.c));
+        TEST_ERR(flow_cnf_init(&q.c, flow_net_field(&q.net), FLOW_RK4, 0, BATCH), FLOW_OK);
+        TEST_ERR(flow_cnf_train(&q.c, gradient), FLOW_E_EMPTY);
+        TEST_ASSERT_TRIPS(flow_cnf_nll(&q.c, &loss, q.x, 2)); /* not trained for */
+        TEST_ASSERT_TRIPS(flow_cnf_train(&q.c, 0));
+        TEST_ASSERT_TRIPS(flow_cnf_train(&q.c, FLOW_ADJOINT + 1));
+        model_free(&q);
+    }
+}
+
+/* A velocity of 1 and a backward pass that fails at its bad_call-th call. */
+static int trap_backward(void *ctx, flow_real *dx, const flow_real *dv, const flow_real *djv,
+                         const flow_real *x, const flow_real *t, const flow_real *s, int n, int k) {
+    trap *w = (trap *)ctx;
+    int i;
+    (void)djv, (void)x, (void)t, (void)s, (void)k;
+    for (i = 0; i < 2 * n; i++) dx[i] = dv[i];
+    return ++w->calls == w->bad_call ? -99 : FLOW_OK;
+}
+
+static int still_velocity(void *ctx, flow_real *v, const flow_real *x, const flow_real *t, int n) {
+    int i;
+    (void)ctx, (void)x, (void)t;
+    for (i = 0; i < 2 * n; i++) v[i] = 0;
+    return FLOW_OK;
+}
+
+/* An error of the backward pass, or of the velocity on the way back, that is swallowed: 2 Heun
+ * steps take 4 calls of the one; the other is called 5 times an evaluation on the way to noise. The
+ * adjoint must leave the gradient as it was. */
+static void test_backward_errors(void) {
+    int gradient, bad;
+    for (gradient = FLOW_BACKPROP; gradient <= FLOW_ADJOINT; gradient++)
+        for (bad = 1; bad <= 4; bad++) {
+            flow_real x[4] = {1, 2, 3, 4}, grad[1] = {7}, loss = 0;
+            flow_field f = flow_field_of(2, still_velocity, NULL);
+            trap w;
+            flow_cnf c;
+            w.calls = 0, w.bad_call = bad, w.bad_code = -99;
+            f.ctx = &w, f.backward = trap_backward, f.grad = grad, f.params = 1;
+            TEST_ERR(flow_cnf_init(&c, f, FLOW_HEUN, 2, 2), FLOW_OK);
+            TEST_ERR(flow_cnf_train(&c, gradient), FLOW_OK);
+            TEST_ERR(flow_cnf_nll(&c, &loss, x, 2), -99);
+            TEST(grad[0] == 7);
+            c.field.velocity = trap_velocity;
+            w.calls = 0, w.bad_call = 18 + (gradient == FLOW_BACKPROP ? bad % 3 : bad);
+            TEST_ERR(flow_cnf_nll(&c, &loss, x, 2), -99);
+            w.calls = 0, w.bad_call = bad;
+            TEST_ERR(flow_cnf_nll(&c, &loss, x, 2), -99);
+            flow_cnf_free(&c);
+        }
+}
+
 int main(void) {
     test_section("divergence");
     test_divergence();
@@ -449,5 +815,19 @@ int main(void) {
     test_memory();
     test_section("the field of a network");
     test_net_field();
+    test_section("Hutchinson");
+    test_hutchinson_divergence();
+    test_probes();
+    test_probes_last_a_solve();
+    test_hutchinson_init();
+    test_section("adaptive steps");
+    test_adaptive_transport();
+    test_section("gradients");
+    test_net_backward();
+    test_backprop();
+    test_adjoint();
+    test_training_memory();
+    test_training_errors();
+    test_backward_errors();
     return test_done();
 }
