@@ -87,10 +87,6 @@ static void carry(const map *m, flow_rng *rng, double *y, int n) {
     for (int i = 0; i < n; i++) y[i] = phi(m, y[i]);
 }
 
-static double worse(double a, double b) { /* unlike fmax it keeps a NaN, so that a check sees it */
-    return b > a || b != b ? b : a;
-}
-
 /* ---- check and write ------------------------------------------------------------------------ */
 
 /* "x in [x1, x2]" and "y in its image" are one event. A decreasing map turns the image round. */
@@ -112,13 +108,13 @@ static void check_rule(chapter *c, map *maps) {
     double forms = 0, total = 0, normal = 0;
     chapter_block(c, "curves", "x y p_x p_y");
     for (map *m = maps; m < maps + MAPS; m++, chapter_gap(c)) {
-        total = worse(total, fabs(mass(c, density, m, m->y0, m->y1) - 1));
+        total = chapter_worse(total, fabs(mass(c, density, m, m->y0, m->y1) - 1));
         for (int j = 0; j < POINTS; j++) {
             double u = (j + 0.5) / POINTS, x = m->gaussian ? 16 * u - 8 : u, y = phi(m, x);
             double row[] = {x, y, source(m, x), density(m, y)}, z = (y - m->a) / m->b;
             double bell = exp(-z * z / 2) / (2.5066282746310005 * fabs(m->b));
-            forms = worse(forms, fabs(density_by_inverse(m, y) / row[3] - 1));
-            if (m->gaussian) normal = worse(normal, fabs(row[3] / bell - 1));
+            forms = chapter_worse(forms, fabs(density_by_inverse(m, y) / row[3] - 1));
+            if (m->gaussian) normal = chapter_worse(normal, fabs(row[3] / bell - 1));
             chapter_row(c, row, 4);
         }
     }
@@ -159,7 +155,7 @@ static void check_samples(chapter *c, map *maps, flow_rng *rng, double *y, doubl
             past += ks > flow_ks_critical(BATCH, 0.01);
         }
         chapter_try(c, flow_ks(&ks, u, c->n, identity, NULL), "KS");
-        worst = worse(worst, ks);
+        worst = chapter_worse(worst, ks);
     }
     chapter_below(c, "KS of n samples, worst of seven", worst, flow_ks_critical(c->n, 1e-6));
     chapter_below(c, "share of small tests past their 1% value", past / tests,

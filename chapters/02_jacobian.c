@@ -110,10 +110,6 @@ static int compose(void *ctx, double *y, const double *x) {
     return FLOW_OK;
 }
 
-static double worse(double a, double b) { /* unlike fmax it keeps a NaN, so that a check sees it */
-    return b > a || b != b ? b : a;
-}
-
 /* ---- check and write ------------------------------------------------------------------------ */
 
 /* How far the outline of a square of side h is carried from the parallelogram phi(c) + J (x - c),
@@ -127,7 +123,7 @@ static double measure(const map *m, const double *c, double h, double *area) {
         double ring[4][2] = {{u, -0.5}, {0.5, u}, {-u, 0.5}, {-0.5, -u}};
         double *v = ring[i / SIDE % 4], x[2] = {c[0] + h * v[0], c[1] + h * v[1]};
         for (int j = 0; j < 2; j++) y[j] = apply(m, 1, x).y[j] - to.y[j];
-        distance = worse(distance, hypot(y[0] - h * (to.j[0] * v[0] + to.j[1] * v[1]),
+        distance = chapter_worse(distance, hypot(y[0] - h * (to.j[0] * v[0] + to.j[1] * v[1]),
                                          y[1] - h * (to.j[2] * v[0] + to.j[3] * v[1])));
         if (i > 0) *area += (before[0] * y[1] - y[0] * before[1]) / 2;
     }
@@ -225,7 +221,7 @@ static void check_push(chapter *c, map *m, flow_rng *rng) {
     for (int i = 0; i < c->n; i++) {
         compose(m, y + 2 * i, x + 2 * i);
         chapter_try(c, invert(m, 1, z, &logdet, y + 2 * i), "Newton's method");
-        back = worse(back, hypot(z[0] - x[2 * i], z[1] - x[2 * i + 1]));
+        back = chapter_worse(back, hypot(z[0] - x[2 * i], z[1] - x[2 * i + 1]));
     }
     chapter_near(c, "Newton's way back from phi(x), worst sample", 0, back, 1e-11);
     check_histogram(c, m, y);
@@ -253,8 +249,8 @@ static void check_composition(chapter *c, map *m, flow_rng *rng, const double *c
         }
         chapter_try(c, logprob(m, &logp, at, 1), "Newton's method");
         chapter_try(c, flow_check_logdet(&brute, compose, m, x0, 2, 1e-5), "brute force");
-        whole = worse(whole, fabs(sum - brute));
-        ends = worse(ends, fabs(p0 - sum - logp));
+        whole = chapter_worse(whole, fabs(sum - brute));
+        ends = chapter_worse(ends, fabs(p0 - sum - logp));
         astray += fabs(stay - brute) / SAMPLES;
     }
     chapter_near(c, "sum of K log|det| - that of the whole Jacobian", 0, whole, 1e-6);

@@ -66,7 +66,7 @@ static double lipschitz(chapter *c, block *f, const double *x, int n) {
         for (int j = 0; j < f->b.d; j++) v[j] = 1.0 / (j + 1);
         chapter_try(c, flow_check_jacobian(jacobian, block_g, f, x + i * f->b.d, f->b.d, 1e-5),
                     "the Jacobian");
-        most = fmax(most, flow_spectral_norm(jacobian, u, v, f->b.d, f->b.d, 200));
+        most = chapter_worse(most, flow_spectral_norm(jacobian, u, v, f->b.d, f->b.d, 200));
     }
     return most;
 }
@@ -101,7 +101,8 @@ static void fixed_point(chapter *c, flow_rng *rng) {
         block_init(c, &f, 4, FLOW_TANH, bounds[b], 4, rng);
         iterate(c, &f, x, error[b]);
         for (int k = 1; k <= ITERATIONS && b < 3; k++) /* 1e-14: rounding */
-            worst = fmax(worst, (error[b][k] - 1e-14) / (error[b][0] * exp(k * log(bounds[b]))));
+            worst = chapter_worse(worst, (error[b][k] - 1e-14) /
+                                             (error[b][0] * exp(k * log(bounds[b]))));
     }
     chapter_below(c, "inverse: error/(first error L^k), worst", worst, 1 + 1e-9);
     chapter_above(c, "  without normalization, error after 60", error[3][ITERATIONS], 0.01);
@@ -209,7 +210,7 @@ static double trained_lipschitz(chapter *c, flow_chain *flow, int set, flow_rng 
         f.b = flow->layer[k];
         f.theta = flow_chain_theta(flow, k);
         f.cache = chapter_alloc(c, (size_t)(f.b.work + f.b.cache));
-        most = fmax(most, lipschitz(c, &f, flow_chain_points(flow, k), 50));
+        most = chapter_worse(most, lipschitz(c, &f, flow_chain_points(flow, k), 50));
     }
     return most;
 }
@@ -227,7 +228,7 @@ static const struct {
 static double draw(chapter *c, flow_chain *flow, const char *name, flow_rng *rng, int n) {
     enum { SIDE = 80 };
     double *z = chapter_alloc(c, 6 * (size_t)n), *x = z + 2 * n, *back = x + 2 * n, worst = 0;
-    double grid[2 * SIDE], logp[SIDE], logdet[64];
+    double grid[2 * SIDE], logp[SIDE], logdet[50] = {0};
     char text[64];
     snprintf(text, sizeof text, "density_%s", name);
     chapter_block(c, text, "x1 x2 p");
@@ -252,7 +253,7 @@ static double draw(chapter *c, flow_chain *flow, const char *name, flow_rng *rng
         chapter_try(c, flow_chain_forward(flow, back + 2 * i, logdet, x + 2 * i, m), "the flow");
     }
     for (int i = 0; i < n; i++) {
-        worst = fmax(worst, norm(back + 2 * i, z + 2 * i, 2));
+        worst = chapter_worse(worst, norm(back + 2 * i, z + 2 * i, 2));
         chapter_row(c, x + 2 * i, 2);
     }
     return worst;

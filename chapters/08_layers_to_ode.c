@@ -210,7 +210,7 @@ static void adaptive(chapter *c) {
         const double returned = gallop_error(c, &g, tol[k], 1) / tol[k];
         error[k] = gallop_error(c, &g, tol[k], 0);
         const double row[] = {tol[k], error[k], returned * tol[k], (double)g.calls};
-        back = fmax(back, returned);
+        back = chapter_worse(back, returned);
         chapter_row(c, row, 4);
     }
     chapter_near(c, "adaptive: error against tolerance, slope", 1, slope(tol, error, 0, 8), 0.2);
@@ -221,7 +221,7 @@ static void adaptive(chapter *c) {
     for (long k = 0; k < g.accepted; k++) {
         const double from = k > 0 ? g.end[k - 1] : 0, h = g.end[k] - from, mid = from + h / 2;
         const double r = (mid - 0.5) / 0.03, row[] = {mid, h, 1 + 40 / (1 + r * r)};
-        longest = fmax(longest, h), shortest = fmin(shortest, h);
+        longest = chapter_worse(longest, h), shortest = fmin(shortest, h);
         chapter_row(c, row, 3);
     }
     chapter_above(c, "  longest step / shortest", longest / shortest, 5);

@@ -138,6 +138,11 @@ static inline void chapter_require(chapter *c, int ok, const char *flag, const c
 
 /* ---- time ----------------------------------------------------------------------------------- */
 
+/* The larger of two errors. Unlike fmax it keeps a NaN, so that a check sees it. */
+static inline double chapter_worse(double a, double b) {
+    return a > b || isnan(a) ? a : b;
+}
+
 /* Seconds on a clock that nobody sets; only differences mean something. */
 static inline double chapter_seconds(void) {
     struct timespec now;

@@ -34,15 +34,17 @@ static void twin_step(twin *w, const flow_opt *o, const flow_real *grad, int t) 
     }
 }
 
-/* Takes steps along random gradients; the rate is halved half-way. */
+/* Takes steps along random gradients; the rate is halved half-way. What stands behind the
+ * parameters and their gradient must not move. */
 static void follow_twin(flow_opt *o, int steps, int seed) {
     flow_rng rng = test_rng(seed);
-    flow_real theta[COUNT], grad[COUNT], zero[COUNT] = {0};
+    flow_real theta[COUNT + 1], grad[COUNT + 1], zero[COUNT] = {0};
     twin w;
     int i, t;
     memset(&w, 0, sizeof w);
     flow_normal_sample(&rng, theta, COUNT, 1);
     for (i = 0; i < COUNT; i++) w.theta[i] = (double)theta[i];
+    theta[COUNT] = 7, grad[COUNT] = 8;
     for (t = 1; t <= steps; t++) {
         if (t == steps / 2) o->rate /= 2;
         flow_normal_sample(&rng, grad, COUNT, 1);
@@ -51,6 +53,7 @@ static void follow_twin(flow_opt *o, int steps, int seed) {
         TEST_NEAR_ALL(theta, w.theta, COUNT, 200 * EPS);
         TEST_NEAR_ALL(grad, zero, COUNT, 0);
         TEST_EQ_INT(o->step, t);
+        TEST(theta[COUNT] == 7 && grad[COUNT] == 8);
     }
 }
 
@@ -191,12 +194,12 @@ static void test_schedule_warmup(void) {
 
 /* Numbers clipped one by one, the norm after instead of before, a short gradient stretched. */
 static void test_clip_norm(void) {
-    const double clipped[3] = {0.75, -1, 0};
-    flow_real g[3] = {3, -4, 0}, zero[3] = {0}, nan = FLOWI_INFINITY - FLOWI_INFINITY;
+    const double clipped[4] = {0.75, -1, 0, 9};
+    flow_real g[4] = {3, -4, 0, 9}, zero[3] = {0}, nan = FLOWI_INFINITY - FLOWI_INFINITY;
     TEST_NEAR(flow_clip_norm(g, FLOWI_R(1.25), 3), 5, 8 * EPS);
-    TEST_NEAR_ALL(g, clipped, 3, 8 * EPS);
+    TEST_NEAR_ALL(g, clipped, 4, 8 * EPS);
     TEST_NEAR(flow_clip_norm(g, FLOWI_R(1.5), 3), 1.25, 8 * EPS);
-    TEST_NEAR_ALL(g, clipped, 3, 8 * EPS);
+    TEST_NEAR_ALL(g, clipped, 4, 8 * EPS);
     TEST_NEAR(flow_clip_norm(zero, 1, 3), 0, 0);
     TEST_NEAR_ALL(zero, zero, 3, 0);
     TEST_NEAR(flow_clip_norm(g, 1, 0), 0, 0);
