@@ -3,10 +3,10 @@ figure = "05_planar_flow_energies"
 data   = "build/data/05_planar_flow.dat"
 need   = ""
 do for [e = 1:4] { need = need.sprintf(" U%d_KL U%d_K02 U%d_K08 U%d_K32", e, e, e, e) }
-width  = 800; height = 830
+width  = 800; height = 785
 load "plots/style.gp"
 
-set multiplot layout 4,4 margins screen 0.085,0.99,0.01,0.955 spacing screen 0.012,0.012
+set multiplot layout 4,4 margins screen 0.065,0.99,0.012,0.96 spacing screen 0.01,0.01
 set size ratio -1
 unset key; unset colorbox; unset grid; unset tics; set border 31
 set xrange [-4:4]; set yrange [-4:4]

@@ -2,39 +2,39 @@
 figure = "05_planar_flow_fold"
 data   = "build/data/05_planar_flow.dat"
 need   = "profile folding"
-width  = 800; height = 330
+width  = 800; height = 340
 load "plots/style.gp"
 
-stats data index "profile" using ($4 > 1 ? $1 : NaN) nooutput
-folded = STATS_records > 0
-low = folded ? STATS_min : 0; high = folded ? STATS_max : 0
 set multiplot
 unset key
-set bmargin at screen 0.17; set tmargin at screen 0.83
+set bmargin at screen 0.16; set tmargin at screen 0.83
 
-set lmargin at screen 0.065; set rmargin at screen 0.335
+set lmargin at screen 0.065; set rmargin at screen 0.345
 set xrange [-5:5]; set yrange [-4.2:4.2]; set xtics -4,2,4; set ytics -4,2,4
 set xlabel "a = w·x"; set ylabel "w·f(x)" offset 1.5,0
-set title "The profile along w"
-if (folded) {
-    set object 1 rectangle from -5,low to 5,high fillcolor rgb "#F3E3D8" fillstyle solid behind
-    set label 1 "3 preimages" at 4.8,high-0.35 right font ",11" textcolor rgb color2
+set title "Along w, the raw formula\nturns back"
+stats data index "profile" using ($4 > 1 ? $1 : NaN) nooutput
+if (STATS_records > 0) {
+    set object 1 rectangle from -5,STATS_min to 5,STATS_max behind \
+        fillcolor rgb "#FAE6D9" fillstyle solid noborder
+    set label 1 "3 preimages" at -4.8,STATS_max+0.4 textcolor rgb "#8A4A1A"
 }
-set label 2 "raw formula" at -4.7,3.4 textcolor rgb color2
-set label 3 "with û" at 1.2,-1.9 textcolor rgb color1
+set label 2 "raw" at 1.9,-1.7 textcolor rgb color2
+set label 3 "with û" at 1.1,2.6 textcolor rgb color1
 plot data index "profile" using 1:2 with lines lt 2, \
      data index "profile" using 1:3 with lines lt 1
-unset object 1; unset label
+unset object 1
+unset label
 
 set size ratio -1; unset grid
-set xlabel "f_1"; set ylabel "f_2" offset 1.5,0
-set xrange [-5.6:5.6]; set yrange [-5.6:5.6]
-set lmargin at screen 0.40; set rmargin at screen 0.67
-set title "Raw: three sheets deep\nwhere orange (det < 0)"
+set xlabel math("f_1"); set ylabel math("f_2") offset 1.5,0 rotate by 0
+set xrange [-4.7:4.7]; set yrange [-4.7:4.7]
+set lmargin at screen 0.405; set rmargin at screen 0.69
+set title "Raw: three sheets deep;\norange is upside down (det < 0)"
 plot data index "folding" using 3:4 with lines lt 1 lw 1, \
-     data index "folding" using ($7 < 0 ? $3 : NaN):4 with lines lt 1 lw 1.4 lc rgb color2
-set lmargin at screen 0.71; set rmargin at screen 0.98
+     data index "folding" using ($7 < 0 ? $3 : NaN):4 with lines lt 1 lw 1.5 lc rgb color2
+set lmargin at screen 0.705; set rmargin at screen 0.99
 set format y ""; unset ylabel
-set title "With û: squeezed,\nbut one sheet"
+set title "With û: one sheet,\nsqueezed where it would fold"
 plot data index "folding" using 5:6 with lines lt 1 lw 1
 unset multiplot

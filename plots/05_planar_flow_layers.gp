@@ -9,24 +9,25 @@ load "plots/style.gp"
 set multiplot
 set size ratio -1
 unset key; unset colorbox; unset grid; unset tics; set border 31
+place(i) = "set lmargin at screen ".sprintf("%.4f", 0.007 + 0.1655*i)."; ". \
+           "set rmargin at screen ".sprintf("%.4f", 0.165 + 0.1655*i)
 set xrange [-4:4]; set yrange [-4:4]
-shown = "00 02 04 08 16 32"
-place(i) = 0.012 + 0.1635*i
-do for [i = 0:5] {
-    set lmargin at screen place(i); set rmargin at screen place(i) + 0.155
-    set tmargin at screen 0.87; set bmargin at screen 0.52
-    block = "after".word(shown, i + 1)
-    set title i == 0 ? "noise, moved and scaled" : sprintf("%d layers", int(word(shown, i + 1))) \
-        font ",11" offset 0,-0.7
-    plot data index block using 1:2:3 with image
+set tmargin at screen 0.85; set bmargin at screen 0.49
+set label 1 bold("Noise → target: ")."the density after the first layers of 32" at screen 0.008,0.965
+do for [i = 1:6] {
+    eval place(i - 1)
+    set title i == 1 ? "affine layer only" : word("0 2 4 8 16 32", i)." layers" offset 0,-0.7
+    plot data index "after".word("00 02 04 08 16 32", i) using 1:2:3 with image
+    unset label 1
 }
-set xrange [-3.6:3.6]; set yrange [-3.6:3.6]
-blocks = "moons00 moons08 moons16 moons24 moons32 moons_samples"
-titles = "'data' '8 layers' '16 layers' '24 layers' '32 layers: noise' 'samples by inversion'"
-do for [i = 0:5] {
-    set lmargin at screen place(i); set rmargin at screen place(i) + 0.155
-    set tmargin at screen 0.38; set bmargin at screen 0.03
-    set title word(titles, i + 1) font ",11" offset 0,-0.7
-    plot data index word(blocks, i + 1) using 1:2 with points ls (i == 5 ? 12 : 11)
+set xrange [-4:4]; set yrange [-4:4]
+set tmargin at screen 0.37; set bmargin at screen 0.01
+set label 1 bold("Data → noise: ")."two moons after the layers; samples run back" at screen 0.008,0.455
+do for [i = 1:6] {
+    eval place(i - 1)
+    set title i == 1 ? "data" : i == 6 ? "samples" : word("0 8 16 24 32", i)." layers" offset 0,-0.7
+    plot data index "moons".word("00 08 16 24 32 _samples", i) using 1:2 \
+         with points ls (i == 6 ? 12 : 11)
+    unset label 1
 }
 unset multiplot

@@ -2,24 +2,39 @@
 figure = "05_planar_flow_loss"
 data   = "build/data/05_planar_flow.dat"
 need   = "U1_steps U2_steps U3_steps U4_steps moons_steps"
-width  = 800; height = 400
+width  = 800; height = 380
 load "plots/style.gp"
 
+array edge[4]  # the steps at which a chain of another length takes over
+do for [k = 1:3] {
+    stats data index "U1_steps" using ($2 == word("2 8 32", k) ? $1 : NaN) nooutput
+    edge[k] = STATS_min
+    edge[k + 1] = STATS_max
+}
 set multiplot
 unset key
-set logscale y; set yrange [0.002:5]; set format y "%g"
-set bmargin at screen 0.14; set tmargin at screen 0.83
-stats data index "U1_steps" using 1 nooutput
-last = STATS_max
-stats data index "U1_steps" using (two = $2 == 2 ? $1 : two, eight = $2 == 8 ? $1 : eight) nooutput
+set bmargin at screen 0.14; set tmargin at screen 0.85
+
 set lmargin at screen 0.075; set rmargin at screen 0.60
-set xrange [0:1.07*last]
+set logscale y; set yrange [0.0015:5]; set format y "%g"
+set xrange [0:edge[4]]; set xtics 8000
 set xlabel "step"; set ylabel "KL(q|p) (nats)" offset 1,0
-set title "More layers come closer to the energies"
+set title "More layers come closer to each energy\n(a longer chain starts from the shorter one, warmed up)"
+do for [k = 1:3] {
+    if (k > 1) { set arrow k from edge[k],graph 0 to edge[k],graph 1 nohead back ls 31 }
+    set label k word("2 8 32", k).(k == 3 ? " layers" : "") \
+        at (edge[k] + edge[k + 1])/2,graph 0.95 center
+}
+do for [e = 1:4] {
+    stats data index sprintf("U%d_steps", e) using (last = $3) nooutput
+    set label 3 + e math(sprintf("U_%d", e)) at graph 1.015,first last textcolor rgb word(colors, e)
+}
 plot for [e = 1:4] data index sprintf("U%d_steps", e) using 1:3 with lines lt e
-set lmargin at screen 0.69; set rmargin at screen 0.985
-set xrange [*:*]
+
+unset label; unset arrow; unset logscale
+set lmargin at screen 0.725; set rmargin at screen 0.965
+set xrange [0:*]; set yrange [0:*]; set ytics 0.1; set format y "%.1f"
+set ylabel "NLL − entropy (nats)" offset 0.5,0
 set title "Two moons, 32 layers"
-set ylabel "NLL − entropy (nats)"
 plot data index "moons_steps" using 1:3 with lines lt 1
 unset multiplot
