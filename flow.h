@@ -425,7 +425,8 @@ FLOW_API int flow_chain_init(flow_chain *c, const flow_bijection *layer, int cou
 FLOW_API void flow_chain_free(flow_chain *c);
 
 /* Starts that depend on data: runs x[n*d] through the layers, n <= batch, and lets each that knows
- * how (flow_actnorm) choose its parameters for what enters it. FLOW_E_EMPTY, the layers' errors. */
+ * how (flow_actnorm) choose its parameters for what enters it. FLOW_E_EMPTY, FLOW_E_FINITE, the
+ * layers' errors. */
 FLOW_API int flow_chain_fit(flow_chain *c, const flow_real *x, int n);
 
 /* The slice of theta that belongs to layer k, and the points x_k[n*d] that entered it in the
@@ -2846,6 +2847,7 @@ FLOW_API int flow_chain_fit(flow_chain *c, const flow_real *x, int n) {
     int k, err = FLOW_OK;
     FLOW_ASSERT(c->theta && n <= c->batch);
     if (n < 1) return FLOW_E_EMPTY;
+    if (!flowi_all_finite(x, n * c->d)) return FLOW_E_FINITE;
     flowi_copy(xk, x, n * c->d);
     for (k = 0; k < c->count && err == FLOW_OK; k++) {
         const flow_bijection *b = &c->layer[k];

@@ -521,6 +521,25 @@ static inline void chapter_gap(chapter *c) {
     flow_dat_gap(&c->dat);
 }
 
+/* A block of a grid of chapter_grid: the coordinates of each node, then what `count` arrays know of
+ * it, width[k] numbers in array k; for `with image` and the like. */
+static inline void chapter_grid_block(chapter *c, const char *name, const char *columns,
+                                      const double *x, int side, int d,
+                                      const double *const *value, const int *width, int count) {
+    int n = 1;
+    for (int j = 0; j < d; j++) n *= side;
+    chapter_block(c, name, columns);
+    for (int i = 0; i < n; i++) {
+        double row[16];
+        int used = d;
+        for (int j = 0; j < d; j++) row[j] = x[i * d + j];
+        for (int k = 0; k < count; k++)
+            for (int j = 0; j < width[k]; j++) row[used++] = value[k][i * width[k] + j];
+        chapter_row(c, row, used);
+        if (d > 1 && i % side == side - 1) chapter_gap(c);
+    }
+}
+
 /* ---- the end -------------------------------------------------------------------------------- */
 
 /* Closes the data file under its real name, frees everything, returns main's exit status. */

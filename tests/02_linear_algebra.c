@@ -221,17 +221,6 @@ static void test_determinants_of_known_matrices(void) {
 
 /* ---- LU and inverse -------------------------------------------------------------------------- */
 
-/* The largest |x_i - y_i|; NaN counts as infinity. */
-static double distance(const flow_real *x, const flow_real *y, int n) {
-    double most = 0;
-    int i;
-    for (i = 0; i < n; i++) {
-        const double off = fabs((double)x[i] - (double)y[i]);
-        if (!(off <= most)) most = off >= 0 ? off : HUGE_VAL;
-    }
-    return most;
-}
-
 /* P A from the pivots, and L U from the factors. */
 static void check_factors(const flow_real *a, const flow_real *lu, const int *piv, int d) {
     static flow_real pa[MOST * MOST], product_lu[MOST * MOST];

@@ -173,25 +173,6 @@ static void forward(bench *t) {
     TEST_ERR(t->b.forward(&t->b, t->theta, t->y, t->logdet, t->x, t->n, t->cache), FLOW_OK);
 }
 
-/* The largest |x_i - y_i|; NaN counts as infinity. */
-static double distance(const flow_real *x, const flow_real *y, int n) {
-    double most = 0;
-    int i;
-    for (i = 0; i < n; i++) {
-        const double off = fabs((double)x[i] - (double)y[i]);
-        if (!(off <= most)) most = off >= 0 ? off : HUGE_VAL;
-    }
-    return most;
-}
-
-static double largest(const flow_real *x, int n) {
-    double most = 0;
-    int i;
-    for (i = 0; i < n; i++)
-        if (fabs((double)x[i]) > most) most = fabs((double)x[i]);
-    return most;
-}
-
 /* Says which bijection a failed check was about. */
 static void tell(int ok, const bench *t, double off) {
     if (!ok) printf("    %s, d = %d: off by %.3g\n", t->name, t->b.d, off);

@@ -296,7 +296,7 @@ static void test_steps_tile_the_interval(void) {
     for (back = 0; back < 2; back++) {
         const double t0 = back ? 2 : -1, t1 = back ? -1 : 2, h = (t1 - t0) / 7;
         double left = 0, middle = 0;
-        flow_real x, last;
+        flow_real x, last = 0;
         flow_ode s;
         for (k = 0; k < 7; k++) left += h * cos(t0 + h * k);
         for (k = 0; k < 7; k++) middle += h * cos(t0 + h * (k + 0.5));

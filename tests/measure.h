@@ -30,6 +30,28 @@ static inline int draws_between(flow_rng before, const flow_rng *after) {
     return -1;
 }
 
+/* ---- arrays ---------------------------------------------------------------------------------- */
+
+/* The largest |x_i - y_i|; NaN counts as infinity. */
+static inline double distance(const flow_real *x, const flow_real *y, int n) {
+    double most = 0;
+    int i;
+    for (i = 0; i < n; i++) {
+        const double off = fabs((double)x[i] - (double)y[i]);
+        if (!(off <= most)) most = off >= 0 ? off : HUGE_VAL;
+    }
+    return most;
+}
+
+/* The largest |x_i|. */
+static inline double largest(const flow_real *x, int n) {
+    double most = 0;
+    int i;
+    for (i = 0; i < n; i++)
+        if (fabs((double)x[i]) > most) most = fabs((double)x[i]);
+    return most;
+}
+
 /* ---- statistics of x[0], x[stride], ..., n numbers ------------------------------------------- */
 
 static inline double mean_of(const flow_real *x, int n, int stride) {
@@ -127,13 +149,12 @@ static inline double gradient_error(loss_fn loss, void *ctx, flow_real *at, cons
     flow_real *v = (flow_real *)calloc(2 * (size_t)count + 1, sizeof(flow_real));
     flow_rng rng = test_rng(count);
     const int stride = count > most ? count / most : 1;
-    double worst = 0, largest = 1e-30, off;
+    const double size = 1e-30 + largest(grad, count);
+    double worst = 0, off;
     int i, k;
-    for (i = 0; i < count; i++)
-        if (fabs((double)grad[i]) > largest) largest = fabs((double)grad[i]);
     for (i = 0; i < count; i += stride) {
         v[i] = 1;
-        off = fabs(slope_along(loss, ctx, at, v, v + count, count) - (double)grad[i]) / largest;
+        off = fabs(slope_along(loss, ctx, at, v, v + count, count) - (double)grad[i]) / size;
         if (!(off <= worst)) worst = off >= 0 ? off : HUGE_VAL;
         v[i] = 0;
     }
@@ -143,7 +164,7 @@ static inline double gradient_error(loss_fn loss, void *ctx, flow_real *at, cons
             v[i] = FLOWI_R((flow_rng_below(&rng, 2) ? 1 : -1) / sqrt((double)count));
             want += (double)v[i] * (double)grad[i];
         }
-        off = fabs(slope_along(loss, ctx, at, v, v + count, count) - want) / largest;
+        off = fabs(slope_along(loss, ctx, at, v, v + count, count) - want) / size;
         if (!(off <= worst)) worst = off >= 0 ? off : HUGE_VAL;
     }
     free(v);
