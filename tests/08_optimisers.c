@@ -167,7 +167,7 @@ static void test_memory(void) {
     TEST_ASSERT_TRIPS(flow_opt_init(&o, FLOW_ADAM, 1, -1));
 }
 
-/* ---- schedules, clipping, averages ------------------------------------------------------------ */
+/* ---- schedules, clipping, averages ----------------------------------------------------------- */
 
 /* A sine for the cosine, a period instead of half of one, an end missed by a step. */
 static void test_schedule_cosine(void) {

@@ -136,7 +136,7 @@ static void test_tableaux(void) {
     TEST_ASSERT_TRIPS((void)flow_ode_tableau(FLOW_ODE_COUNT));
 }
 
-/* ---- one step --------------------------------------------------------------------------------- */
+/* ---- one step -------------------------------------------------------------------------------- */
 
 #define MOST 64
 
@@ -234,7 +234,7 @@ static void test_step_errors(void) {
             }
 }
 
-/* ---- solutions -------------------------------------------------------------------------------- */
+/* ---- solutions ------------------------------------------------------------------------------- */
 
 /* x0' = -2 t x0^2 x1/e^(sin t), x1' = x1 cos t + x0 - 1/(1 + t^2): coupled, nonlinear and
  * nonautonomous, solved by x0 = 1/(1 + t^2), x1 = e^(sin t). */
@@ -373,7 +373,7 @@ static void test_only_negative_is_an_error(void) {
     flow_ode_free(&s);
 }
 
-/* ---- adaptive steps --------------------------------------------------------------------------- */
+/* ---- adaptive steps -------------------------------------------------------------------------- */
 
 /* The error of an adaptive solution of the known system; *evals as counted. */
 static double adaptive_error(double t0, double t1, double tol, long *evals) {
@@ -641,7 +641,7 @@ static void test_adapt_failures(void) {
     flow_ode_free(&s);
 }
 
-/* ---- the reverse of a step -------------------------------------------------------------------- */
+/* ---- the reverse of a step ------------------------------------------------------------------- */
 
 #define SIZE 5
 
@@ -743,7 +743,7 @@ static void test_step_backward_errors(void) {
         }
 }
 
-/* ---- memory ----------------------------------------------------------------------------------- */
+/* ---- memory ---------------------------------------------------------------------------------- */
 
 /* A leak; arrays that are too short (test_free sees it); mistakes that go unnoticed. */
 static void test_memory(void) {

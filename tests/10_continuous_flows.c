@@ -9,7 +9,7 @@
 #define MOST 64 /* the largest dimension */
 #define N 13    /* samples: with batches of 5, two full ones and a rest */
 
-/* ---- fields ----------------------------------------------------------------------------------- */
+/* ---- fields ---------------------------------------------------------------------------------- */
 
 /* v_j = a_j x_j^2 + b x_(j+1) sin t: nonlinear, coupled, different in every coordinate and at
  * every time, with div v = sum_j 2 a_j x_j (b adds to it in one dimension, where j+1 is j). */
@@ -104,7 +104,7 @@ static int trap_velocity(void *ctx, flow_real *v, const flow_real *x, const flow
     return bad ? w->bad_code : FLOW_OK;
 }
 
-/* ---- divergence ------------------------------------------------------------------------------- */
+/* ---- divergence ------------------------------------------------------------------------------ */
 
 static void draw_points(int seed, flow_real *x, flow_real *t, int n, int d) {
     flow_rng rng = test_rng(seed);
@@ -137,7 +137,7 @@ static void test_divergence(void) {
         }
 }
 
-/* ---- transport -------------------------------------------------------------------------------- */
+/* ---- transport ------------------------------------------------------------------------------- */
 
 /* A lost sign of time or of the divergence, a stale time: dx/dt = cos(t) x multiplies x by
  * e^(sin t1 - sin t0), and log p loses d times that exponent, in either direction. */
@@ -230,7 +230,7 @@ static void test_batches(void) {
     }
 }
 
-/* ---- densities and samples -------------------------------------------------------------------- */
+/* ---- densities and samples ------------------------------------------------------------------- */
 
 static flow_cnf *cnf_of_integrand;
 
@@ -320,7 +320,7 @@ static void test_sample(void) {
     flow_mixture_free(&m);
 }
 
-/* ---- errors ----------------------------------------------------------------------------------- */
+/* ---- errors ---------------------------------------------------------------------------------- */
 
 /* An error of the field, or a NaN from it, that is swallowed by one of the four functions: 2 Heun
  * steps of 2 points a batch, 2 evaluations each, of which log p makes 1 + 2 d = 5 calls. */
@@ -401,7 +401,7 @@ static void test_memory(void) {
     }
 }
 
-/* ---- the field of a network ------------------------------------------------------------------- */
+/* ---- the field of a network ------------------------------------------------------------------ */
 
 /* Batches that begin at the wrong row, tangents of another sample, another network's dimension. */
 static void test_net_field(void) {
@@ -431,7 +431,7 @@ static void test_net_field(void) {
     flow_net_free(&small);
 }
 
-/* ---- Hutchinson's estimate -------------------------------------------------------------------- */
+/* ---- Hutchinson's estimate ------------------------------------------------------------------- */
 
 #define PROBES 3
 #define COUNT (PROBES * N * MOST)
@@ -519,7 +519,7 @@ static void test_hutchinson_init(void) {
     TEST_ASSERT_TRIPS(flow_cnf_init_hutchinson(&c, f, FLOW_RK4, 1, 4, FLOW_GAUSSIAN, 2, NULL));
 }
 
-/* ---- adaptive steps --------------------------------------------------------------------------- */
+/* ---- adaptive steps -------------------------------------------------------------------------- */
 
 /* A tolerance that is not handed on to the solver. */
 static void test_adaptive_transport(void) {
@@ -538,7 +538,7 @@ static void test_adaptive_transport(void) {
     flow_cnf_free(&c);
 }
 
-/* ---- gradients -------------------------------------------------------------------------------- */
+/* ---- gradients ------------------------------------------------------------------------------- */
 
 /* A velocity network at BATCH - 1 points with up to 19 tangents, and the loss that its field's
  * backward pass differentiates: sum dv'v + sum djv'(dv/dx)s. */
@@ -601,7 +601,7 @@ static void test_net_backward(void) {
     flow_net_free(&q.net);
 }
 
-/* ---- maximum likelihood ----------------------------------------------------------------------- */
+/* ---- maximum likelihood ---------------------------------------------------------------------- */
 
 /* A flow whose velocity is a network, its data, and the state from which its probes are drawn. */
 typedef struct {
@@ -635,30 +635,33 @@ static void model_free(model *q) {
     flow_net_free(&q->net);
 }
 
-/* Always with the same probes. */
+/* -(1/n) sum log p, always with the same probes. */
 static double model_loss(void *ctx) {
     model *q = (model *)ctx;
-    flow_real loss = 0;
-    q->rng = q->start;
-    TEST_ERR(flow_cnf_nll(&q->c, &loss, q->x, q->n), FLOW_OK);
-    return (double)loss;
-}
-
-/* Checks the loss against logprob, and its gradient against differences, to within tol; that a
- * second call adds the same once more. */
-static void check_likelihood(model *q, double tol) {
-    flow_real logp[BATCH], *once = flowi_new((size_t)q->net.params);
-    double sum = 0, loss = model_loss(q);
+    flow_real logp[BATCH];
+    double sum = 0;
     int i;
-    memcpy(once, q->net.grad, (size_t)q->net.params * sizeof *once);
-    model_loss(q);
-    for (i = 0; i < q->net.params; i++) q->net.grad[i] -= once[i];
-    TEST_NEAR_ALL(q->net.grad, once, q->net.params, 1e3 * EPS);
-    TEST(gradient_error(model_loss, q, q->net.theta, once, q->net.params, 999) < tol);
     q->rng = q->start;
     TEST_ERR(flow_cnf_logprob(&q->c, logp, q->x, q->n), FLOW_OK);
     for (i = 0; i < q->n; i++) sum += (double)logp[i];
-    TEST_NEAR(loss, -sum / q->n, 1e3 * EPS);
+    return -sum / q->n;
+}
+
+/* Checks the loss against logprob, and its gradient against logprob's differences, to within tol;
+ * that a second call adds the same once more. */
+static void check_likelihood(model *q, double tol) {
+    flow_real loss = 0, *once = flowi_new((size_t)q->net.params);
+    const size_t bytes = (size_t)q->net.params * sizeof *once;
+    int i;
+    q->rng = q->start;
+    TEST_ERR(flow_cnf_nll(&q->c, &loss, q->x, q->n), FLOW_OK);
+    memcpy(once, q->net.grad, bytes);
+    q->rng = q->start;
+    TEST_ERR(flow_cnf_nll(&q->c, &loss, q->x, q->n), FLOW_OK);
+    for (i = 0; i < q->net.params; i++) q->net.grad[i] -= once[i];
+    TEST_NEAR_ALL(q->net.grad, once, q->net.params, 1e3 * EPS);
+    TEST_NEAR(loss, model_loss(q), 1e3 * EPS);
+    TEST(gradient_error(model_loss, q, q->net.theta, once, q->net.params, 999) < tol);
     flow_release(once);
 }
 
@@ -682,7 +685,7 @@ static void test_adjoint(void) {
         for (d = 1; d <= 2; d++)
             for (adaptive = 0; adaptive < 2; adaptive++) {
                 model q;
-                model_init(&q, d, adaptive ? FLOW_DOPRI5 : FLOW_RK4, 30, kind, FLOW_ADJOINT);
+                model_init(&q, d, adaptive ? FLOW_DOPRI5 : FLOW_RK4, 20, kind, FLOW_ADJOINT);
                 if (adaptive) q.c.tol = EPS < 1e-10 ? FLOWI_R(1e-9) : FLOWI_R(1e-5);
                 check_likelihood(&q, 1e-6 + 100 * STEP * STEP);
                 model_free(&q);

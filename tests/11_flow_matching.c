@@ -12,7 +12,7 @@
 static const flow_real some_times[N] = {FLOWI_R(0.1), FLOWI_R(0.1), FLOWI_R(0.5),
                                         FLOWI_R(0.8), FLOWI_R(0.5), 0};
 
-/* ---- the path --------------------------------------------------------------------------------- */
+/* ---- the path -------------------------------------------------------------------------------- */
 
 /* A derivative of the wrong sign, ends exchanged: t = 0 is noise, t = 1 is data. */
 static void test_path_ends_and_slopes(void) {
@@ -52,7 +52,7 @@ static void test_path_sample(void) {
     TEST_NEAR(xt[0], 7, 0);
 }
 
-/* ---- the loss --------------------------------------------------------------------------------- */
+/* ---- the loss -------------------------------------------------------------------------------- */
 
 #define D 2
 #define COND 1
@@ -139,7 +139,7 @@ static void test_loss_errors(void) {
     flow_net_free(&q.net);
 }
 
-/* ---- mixtures: the twin integrates over all data points --------------------------------------- */
+/* ---- mixtures: the twin integrates over all data points -------------------------------------- */
 
 /* A mixture of two in one or two dimensions, with unequal weights and full covariances. */
 static void example_mixture(flow_mixture *m, int d) {
@@ -318,7 +318,7 @@ static void test_mixture_velocity_ends(void) {
     flow_mixture_free(&m);
 }
 
-/* ---- finite data ------------------------------------------------------------------------------ */
+/* ---- finite data ----------------------------------------------------------------------------- */
 
 /* sum_i lambda_i (x_i - x)/(1 - t), lambda_i in proportion to N((x - t x_i)/(1 - t)) */
 static void twin_data_velocity(double *v, const flow_real *data, int count, const flow_real *x,
@@ -390,7 +390,7 @@ static void test_data_velocity_near_one(void) {
     flow_marginal_free(&g);
 }
 
-/* ---- both fields ------------------------------------------------------------------------------ */
+/* ---- both fields ----------------------------------------------------------------------------- */
 
 /* The tangents against central differences of the velocity: k tangents of N samples. */
 static void check_tangents(flow_field f, int seed) {
@@ -494,7 +494,7 @@ static void test_velocity_is_conditional_mean(void) {
     flow_mixture_free(&m);
 }
 
-/* ---- errors and memory ------------------------------------------------------------------------ */
+/* ---- errors and memory ----------------------------------------------------------------------- */
 
 /* A NaN in one sample's time that spoils its neighbours, or none at all; a NaN in x or in the data
  * that is lost on the way. */

@@ -10,7 +10,7 @@ static flow_real not_a_number(void) {
     return FLOWI_INFINITY - FLOWI_INFINITY;
 }
 
-/* ---- assignment ------------------------------------------------------------------------------- */
+/* ---- assignment ------------------------------------------------------------------------------ */
 
 /* The least sum over all permutations that keep perm[0 ... fixed-1]. */
 static double least_by_force(const flow_real *cost, int *perm, int fixed, int n) {
@@ -101,7 +101,7 @@ static void test_assign_errors(void) {
     TEST_ASSERT_TRIPS(flow_assign(match, &total, NULL, 2));
 }
 
-/* ---- Wasserstein distances -------------------------------------------------------------------- */
+/* ---- Wasserstein distances ------------------------------------------------------------------- */
 
 #define N 25
 #define MOST 64
@@ -197,7 +197,7 @@ static void test_sliced_w2_errors(void) {
     TEST_ASSERT_TRIPS(flow_sliced_w2(&w2, &rng, x, y, 2, 0, 5));
 }
 
-/* ---- energy distance, Kolmogorov and Smirnov -------------------------------------------------- */
+/* ---- energy distance, Kolmogorov and Smirnov ------------------------------------------------- */
 
 /* A lost factor 2, a square for a distance, a mean over the wrong number. x = {0, e}, |e| = 5;
  * y = {0}, or thrice {2e}: 2 (5/2) - 5/2 = 5/2, and 2 (15/2) - 5/2 = 25/2. */
@@ -278,7 +278,7 @@ static void test_ks_critical(void) {
     TEST_ASSERT_TRIPS((void)flow_ks_critical(100, 1));
 }
 
-/* ---- histograms ------------------------------------------------------------------------------- */
+/* ---- histograms ------------------------------------------------------------------------------ */
 
 /* An edge in the wrong bin: bins are [lo, hi), as is the whole. What lies outside, or is a NaN, is
  * in no bin but in the count. */
@@ -341,7 +341,7 @@ static void test_histogram2(void) {
     TEST_ASSERT_TRIPS(flow_histogram2(NULL, x, 6, 0, 2, 2));
 }
 
-/* ---- integrals -------------------------------------------------------------------------------- */
+/* ---- integrals ------------------------------------------------------------------------------- */
 
 static flow_real power_of(void *ctx, flow_real x) {
     return FLOWI_R(pow((double)x, *(const double *)ctx));
@@ -482,7 +482,7 @@ static void test_quadrature_errors(void) {
     TEST_ASSERT_TRIPS(flow_quadrature(&mass, NULL, &b, 0, 1, 4, 2));
 }
 
-/* ---- checkers --------------------------------------------------------------------------------- */
+/* ---- checkers -------------------------------------------------------------------------------- */
 
 /* L = theta_0^2/2 + 3 theta_1 theta_2, which central differences hit exactly. */
 static int known_loss(void *ctx, flow_real *loss, const flow_real *theta) {

@@ -8,7 +8,7 @@
 #include "flow.h"
 #include "measure.h"
 
-/* ---- small tools ------------------------------------------------------------------------------ */
+/* ---- small tools ----------------------------------------------------------------------------- */
 
 static void write_file(const char *path, const char *text, size_t length) {
     FILE *file = fopen(path, "wb");
@@ -43,7 +43,7 @@ static const char *aside_path(void) {
     return test_path("blocks.dat.part");
 }
 
-/* ---- error codes ------------------------------------------------------------------------------ */
+/* ---- error codes ----------------------------------------------------------------------------- */
 
 /* A code without words, or two with the same. */
 static void test_strerror(void) {
@@ -57,7 +57,7 @@ static void test_strerror(void) {
     flow_release(NULL);
 }
 
-/* ---- writing ---------------------------------------------------------------------------------- */
+/* ---- writing --------------------------------------------------------------------------------- */
 
 /* A blank line too many or too few (gnuplot finds blocks by two), digits lost, a separator at the
  * end of a row; a file that is seen before it is whole. */
@@ -169,7 +169,7 @@ static void test_dat_cannot_move(void) {
     remove(dat_path());
 }
 
-/* ---- reading ---------------------------------------------------------------------------------- */
+/* ---- reading --------------------------------------------------------------------------------- */
 
 static const char *table_path(void) {
     return test_path("table.txt");
