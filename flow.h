@@ -374,7 +374,8 @@ typedef struct {
     flow_real tol;         /* of the inverse; 0 means 1e-10 (1e-4 in float) */
     int iterations;        /* most iterations of the inverse; 0 means 5000 */
     int power;             /* power iterations a call, from where the last call stopped: 1 is enough
-                              while training; 0 means the exact norms, a function of theta alone */
+                              while training, with a cache that starts zeroed, as a chain's does; 0
+                              means the exact norms, a function of theta alone */
 } flow_residual_spec;
 FLOW_API flow_bijection flow_residual(int d, const flow_residual_spec *spec);
 
@@ -2538,11 +2539,12 @@ static flow_real flowi_residual_norm(const flow_real *w, flow_real *u, flow_real
     return flowi_normalise(tall ? u : v, tall ? rows : cols);
 }
 
-/* The same from where the last call left v, by `power` iterations: close while W moves slowly. */
+/* The same from where the last call left v, by `power` iterations: close while W moves slowly. A
+ * first call finds zeros there and takes the exact one. */
 static flow_real flowi_residual_follow(const flow_real *w, flow_real *u, flow_real *v, int rows,
                                        int cols, int power, flow_real *work) {
-    const int cold = !flowi_all_finite(v, cols) || !(flowi_dot(v, v, cols) > 0);
-    if (cold || power < 1) return flowi_residual_norm(w, u, v, rows, cols, work);
+    if (power < 1 || !flowi_all_finite(v, cols) || !(flowi_dot(v, v, cols) > 0))
+        return flowi_residual_norm(w, u, v, rows, cols, work);
     return flow_spectral_norm(w, u, v, rows, cols, power);
 }
 
