@@ -2,11 +2,11 @@
 # animated
 figure = "09_continuous_flow_two_d"; animated = 1
 data = "build/data/09_continuous_flow.dat"
-need = "plane00 plane06 plane12 plane18 plane24 plane_paths"
-width = 800; height = 515; gif_width = 620; gif_height = 250; delay = 12
+need = "plane00 plane03 plane06 plane09 plane12 plane_paths"
+width = 800; height = 515; gif_width = 620; gif_height = 250; delay = 20
 load "plots/style.gp"
 
-last = 24                              # the chapter's last frame
+last = 12                              # the chapter's last frame
 frame(k) = sprintf("plane%02d", k)
 unset key; unset grid
 set size ratio -1; set xrange [-3.5:3.5]; set yrange [-3.5:3.5]
@@ -29,10 +29,10 @@ if (fmt eq "gif") {
 views = "density velocity particles"
 density = "eval palette_p; plot data index frame(k) using 1:2:(shade($5)) with image"
 velocity = "eval palette_div; plot data index frame(k) using 1:2:(tint($6)) with image, \
-    data index frame(k) every 8:8 using 1:2:($3/4):($4/4) \
+    data index frame(k) every 6:6:1:1 using 1:2:($3/4):($4/4) \
         with vectors head filled size 0.3,20 lt 1 lw 1.1 lc rgb ink"
 particles = "eval palette_p; plot \
-    data index 'plane_paths' every ::k:0:k:159 using 2:3:(shade(exp($4))) \
+    data index 'plane_paths' every ::k:0:k using 2:3:(shade(exp($4))) \
         with points pt 7 ps 0.35 lc palette"
 name_density = "density p_t(x)"; name_velocity = "div v (colour), v"
 name_particles = "particles (own p)"
@@ -63,6 +63,6 @@ if (fmt eq "gif") {
     set multiplot layout 3,5 columnsfirst margins screen 0.1,0.9,0.09,0.88 \
         spacing screen 0.012,0.02 title "In the plane: ". \
         "particles thin out where the flow spreads (red), crowd where it contracts (blue)"
-    do for [j = 0:4] { k = 6*j; first = j == 0; eval column }
+    do for [j = 0:4] { k = 3*j; first = j == 0; eval column }
     unset multiplot
 }
