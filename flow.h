@@ -3512,14 +3512,12 @@ static int flowi_ode_try(flow_ode *s, flow_ode_fn f, void *ctx, const flow_real 
     return FLOW_OK;
 }
 
-/* sqrt(mean (v_i/(atol + rtol max(|x_i|, |y_i|)))^2) */
-static flow_real flowi_ode_norm(const flow_ode *s, const flow_real *v, const flow_real *x,
-                                const flow_real *y, int n) {
+/* sqrt(mean (v_i/(atol + rtol |x_i|))^2) */
+static flow_real flowi_ode_norm(const flow_ode *s, const flow_real *v, const flow_real *x, int n) {
     flow_real sum = 0;
     int i;
     for (i = 0; i < n; i++) {
-        const flow_real a = flowi_fabs(x[i]), b = flowi_fabs(y[i]);
-        const flow_real r = v[i] / (s->atol + s->rtol * (a > b ? a : b));
+        const flow_real r = v[i] / (s->atol + s->rtol * flowi_fabs(x[i]));
         sum += r * r;
     }
     return n > 0 ? flowi_sqrt(sum / (flow_real)n) : 0;
@@ -3542,7 +3540,7 @@ static flow_real flowi_ode_error(const flow_ode *s, const flow_real *x, flow_rea
 
 /* A first step that moves x by about a hundredth of its scale. */
 static flow_real flowi_ode_first(const flow_ode *s, const flow_real *x, flow_real span, int n) {
-    const flow_real d0 = flowi_ode_norm(s, x, x, x, n), d1 = flowi_ode_norm(s, s->k, x, x, n);
+    const flow_real d0 = flowi_ode_norm(s, x, x, n), d1 = flowi_ode_norm(s, s->k, x, n);
     const flow_real h = d0 > FLOWI_R(1e-5) && d1 > FLOWI_R(1e-5)
                             ? d0 / (100 * d1)
                             : FLOWI_R(1e-6) * flowi_fabs(span);
@@ -3590,8 +3588,10 @@ FLOW_API int flow_ode_adapt(flow_ode *s, flow_ode_fn f, void *ctx, flow_real *x,
     if (!flowi_all_finite(s->k, n)) return FLOW_E_FINITE;
     h = flowi_ode_first(s, x, span, n);
     for (tries = 0; tries < s->most; tries++) {
-        const int last = flowi_fabs(h) >= flowi_fabs(t1 - t);
         flow_real error, factor;
+        int last;
+        if (flowi_fabs(h) < least) h = flowi_copysign(least, span);
+        last = flowi_fabs(h) >= flowi_fabs(t1 - t);
         if (last) h = t1 - t;
         err = flowi_ode_try(s, f, ctx, x, t, h, n);
         if (err < 0) return err;
@@ -3600,7 +3600,7 @@ FLOW_API int flow_ode_adapt(flow_ode *s, flow_ode_fn f, void *ctx, flow_real *x,
         if (!(error <= 1)) {
             s->rejected++;
             refused = 1;
-            h *= factor < 1 ? factor : 1;
+            h *= factor;
             if (flowi_fabs(h) < least) return flowi_finite(error) ? FLOW_E_CONVERGE : FLOW_E_FINITE;
             continue;
         }
@@ -3613,7 +3613,6 @@ FLOW_API int flow_ode_adapt(flow_ode *s, flow_ode_fn f, void *ctx, flow_real *x,
         t += h;
         h *= refused && factor > 1 ? 1 : factor;
         refused = 0;
-        if (flowi_fabs(h) < least) h = flowi_copysign(least, span);
     }
     return FLOW_E_CONVERGE;
 }

@@ -31,9 +31,9 @@ typedef struct {
 } fit;
 
 /* A flow for y[n*2] and its epochs: A's 100,000 steps, or enough to forget the start (b creeps over
- * in |m|^2/(2 rate), W tightens in 3/(1 - correlation)/rate). One rate suits one scale of data. */
-static void begin(chapter *c, fit *f, double *y, int n, double rate, int file) {
-    const flow_bijection layer[2] = {flow_actnorm(2), flow_affine(2)};
+ * in |m|^2/(2 rate), W tightens in 3/(1 - correlation)/rate). Your own data are standardised. */
+static void begin(chapter *c, fit *f, double *y, int n, double rate, int own) {
+    const flow_bijection part[2] = {flow_actnorm(2), flow_affine(2)};
     double *m = f->data, *s = m + 2, det;
     chapter_moments(m, s, y, n, 2);
     det = s[0] * s[3] - s[1] * s[2];
@@ -42,9 +42,9 @@ static void begin(chapter *c, fit *f, double *y, int n, double rate, int file) {
     f->least = 1 + log(2 * CHAPTER_PI) + log(det) / 2;
     f->epochs = (int)fmax(4, ceil(fmax(1e5, fmin(1e7, 32 * s[0] * s[3] / det / rate)) / n));
     f->y = y, f->n = n, f->rate = rate, f->logp = chapter_alloc(c, (size_t)n);
-    chapter_try(c, flow_chain_init(&f->flow, layer + !file, 1 + file, FLOW_TO_NOISE, n, NULL), "");
+    chapter_try(c, flow_chain_init(&f->flow, part + !own, 1 + own, FLOW_TO_NOISE, n, NULL), "flow");
     chapter_try(c, flow_chain_fit(&f->flow, y, n), "standardising");
-    f->theta = flow_chain_theta(&f->flow, file);
+    f->theta = flow_chain_theta(&f->flow, own);
     f->grad = f->flow.grad + (f->theta - f->flow.theta);
 }
 
