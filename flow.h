@@ -4260,7 +4260,7 @@ FLOW_API int flow_marginal_of_data(flow_marginal *g, const flow_real *x1, int pa
     g->data = x1;
     g->count = count;
     g->d = d;
-    g->work = flowi_new((size_t)count + 2 * (size_t)d);
+    g->work = flowi_new((size_t)count + (size_t)d);
     return g->work ? FLOW_OK : FLOW_E_MEMORY;
 }
 
@@ -4821,7 +4821,7 @@ static int flowi_table_number(flowi_table *t, int c, int *err) {
     }
     token[length] = 0;
     value = strtod(token, &end);
-    if (end == token || *end || c == 0 || length == FLOWI_TOKEN - 1) *err = FLOW_E_NUMBER;
+    if (end == token || *end || length == FLOWI_TOKEN - 1) *err = FLOW_E_NUMBER;
     else if (!flowi_finite((flow_real)value)) *err = FLOW_E_FINITE;
     else *err = flowi_table_push(t, (flow_real)value);
     return c;
@@ -4838,10 +4838,10 @@ static int flowi_table_line(flowi_table *t, int *more) {
         } else if (c == ' ' || c == '\t' || c == '\r') {
             c = getc(t->file);
         } else if (c == ',' || c == ';') {
-            if (++commas != t->column) err = FLOW_E_NUMBER; /* an empty field */
+            commas++;
             c = getc(t->file);
         } else {
-            if (commas && commas != t->column) err = FLOW_E_NUMBER;
+            if (commas && commas != t->column) err = FLOW_E_NUMBER; /* an empty field */
             c = err == FLOW_OK ? flowi_table_number(t, c, &err) : c;
         }
     }

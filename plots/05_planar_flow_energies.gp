@@ -2,7 +2,7 @@
 figure = "05_planar_flow_energies"
 data   = "build/data/05_planar_flow.dat"
 need   = ""
-do for [e = 1:4] { need = need.sprintf(" U%d_KL U%d_K02 U%d_K08 U%d_K32", e, e, e, e) }
+do for [e = 1:4] { need = need.sprintf(" final%02d U%d_K02 U%d_K08 U%d_K32", e, e, e, e) }
 width  = 800; height = 785
 load "plots/style.gp"
 
@@ -16,11 +16,12 @@ do for [row = 0:3] {
         stats data index sprintf("U%d_K32", e) using 4 nooutput
         set cbrange [0:STATS_max]
         set title row == 0 ? sprintf("U_%d", e) : "" offset 0,-0.5
-        set ylabel e > 1 ? "" : row == 0 ? "target exp(−U)/Z" : sprintf("%d layers", 2*4**(row - 1))
+        side = row == 0 ? "target exp(−U)/Z" : sprintf("%d layers", 2*4**(row - 1))
+        set ylabel e == 1 ? side : ""
         unset label 1
         if (row > 0) {
-            stats data index sprintf("U%d_KL", e) using (k = $1 == 2*4**(row - 1) ? $2 : k) nooutput
-            set label 1 sprintf("KL %.3f", k) at -3.8,-3.6 front textcolor rgb "white"
+            stats data index sprintf("final%02d", e) using row nooutput
+            set label 1 sprintf("KL %.3f", STATS_max) at -3.8,-3.6 front textcolor rgb "white"
         }
         plot data index block using 1:2:(row ? $3 : $4) with image
     }

@@ -468,7 +468,7 @@ static void check_recorded_tries(const record *r, const flow_ode *s, double t1, 
     }
     TEST_EQ_INT(s->accepted, accepted);
     TEST_EQ_INT(s->rejected, rejected);
-    TEST(accepted > 5 && rejected > 1);
+    TEST(accepted > 5 && rejected > 0);
     TEST_NEAR(r->t[r->count - 1], t1, 24 * EPS);
 }
 
@@ -476,7 +476,7 @@ static void test_adapt_tries(void) {
     static record r;
     int k, clamped[2] = {0, 0};
     for (k = 0; k < 24; k++) {
-        const double tol = (EPS < 1e-10 ? 1e-8 : 1e-5) * pow(2, k / 2);
+        const double tol = (EPS < 1e-10 ? 1e-8 : 1e-5) * pow(EPS < 1e-10 ? 2 : 1.3, k / 2);
         const flow_real t0 = k % 2 ? 6 : 0, t1 = k % 2 ? 0 : 6;
         flow_real x[3] = {FLOWI_R(0.5), 1, 0};
         flow_ode s;

@@ -399,6 +399,8 @@ static void test_memory(void) {
         TEST_ASSERT_TRIPS(flow_cnf_init(&c, field_of(&w, exact), FLOW_HEUN, 1, 0));
         TEST_ASSERT_TRIPS(flow_cnf_init(NULL, field_of(&w, exact), FLOW_HEUN, 1, 1));
     }
+    TEST_ASSERT_TRIPS((void)flow_field_of(0, linear_velocity, NULL));
+    TEST_ASSERT_TRIPS((void)flow_field_of(2, NULL, NULL));
 }
 
 /* ---- the field of a network ------------------------------------------------------------------ */
@@ -586,7 +588,9 @@ static void test_net_backward(void) {
         flow_normal_sample(&rng, q.s, MANY * BATCH, 2);
         flow_normal_sample(&rng, q.djv, MANY * BATCH, 2);
         for (i = 0; i < q.net.params; i++) q.net.grad[i] = 0;
+        dx[q.n * 2] = 7;
         TEST_ERR(run_pull(&q, dx), FLOW_OK);
+        TEST(dx[q.n * 2] == 7);
         TEST(gradient_error(pulled_loss, &q, q.x, dx, q.n * 2, 99) < 50 * STEP * STEP);
         memcpy(once, q.net.grad, (size_t)q.net.params * sizeof *once);
         TEST(gradient_error(pulled_loss, &q, q.net.theta, once, q.net.params, 99) <
@@ -595,6 +599,8 @@ static void test_net_backward(void) {
         for (i = 0; i < q.net.params; i++) q.net.grad[i] -= once[i];
         TEST_NEAR_ALL(q.net.grad, once, q.net.params, 1e4 * EPS);
     }
+    q.n = BATCH;
+    TEST_ERR(run_pull(&q, dx), FLOW_OK);
     q.n = BATCH + 1;
     TEST_ASSERT_TRIPS(run_pull(&q, dx));
     flow_release(once);

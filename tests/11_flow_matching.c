@@ -9,7 +9,8 @@
 #define N 6     /* points at which a field is asked */
 #define MOST 64 /* the largest dimension */
 
-static const flow_real some_times[N] = {FLOWI_R(0.1), FLOWI_R(0.1), FLOWI_R(0.5),
+/* Up, down, twice the same: a velocity must not lean on what it knew of another time. */
+static const flow_real some_times[N] = {FLOWI_R(0.5), FLOWI_R(0.1), FLOWI_R(0.8),
                                         FLOWI_R(0.8), FLOWI_R(0.5), 0};
 
 /* ---- the path -------------------------------------------------------------------------------- */
@@ -87,6 +88,9 @@ static void test_loss_value(void) {
     for (i = 0; i < ROWS * D; i++) sum += pow((double)v[i] - (double)q.u[i], 2);
     TEST_ERR(run_loss(&q, &loss, ROWS), FLOW_OK);
     TEST_NEAR(loss, sum / ROWS, 100 * EPS);
+    TEST_ERR(run_loss(&q, &loss, 1), FLOW_OK);
+    for (sum = 0, i = 0; i < D; i++) sum += pow((double)v[i] - (double)q.u[i], 2);
+    TEST_NEAR(loss, sum, 100 * EPS);
     flow_net_free(&q.net);
 }
 
@@ -224,6 +228,9 @@ static void test_mixture_velocity(void) {
             twin_velocity(&m, want, x + i * d, (double)some_times[i]);
             TEST_NEAR_ALL(v + i * d, want, d, 1e-9 + 500 * EPS);
         }
+        TEST_ERR(f.velocity(f.ctx, v, x, some_times + 3, 1), FLOW_OK); /* last asked at 0 */
+        twin_velocity(&m, want, x, (double)some_times[3]);
+        TEST_NEAR_ALL(v, want, d, 1e-9 + 500 * EPS);
         flow_marginal_free(&g);
         flow_mixture_free(&m);
     }
@@ -399,19 +406,21 @@ static void check_tangents(flow_field f, int seed) {
     const int d = f.d;
     static flow_real x[N * MOST], s[K * N * MOST], v[N * MOST], jv[K * N * MOST], xh[N * MOST];
     static flow_real up[N * MOST], down[N * MOST];
+    flow_real t[N];
     int i, j;
+    for (i = 0; i < N; i++) t[i] = some_times[i] / 2; /* near 1 the posterior is too sharp */
     draw_points(seed, x, N, d);
     draw_points(seed + 1, s, K * N, d);
     for (i = 0; i < K * N * d; i++) s[i] /= FLOWI_R(sqrt(d)); /* of length about 1 */
-    TEST_ERR(f.velocity(f.ctx, up, x, some_times, N), FLOW_OK);
-    TEST_ERR(f.tangent(f.ctx, v, jv, x, some_times, s, N, K), FLOW_OK);
+    TEST_ERR(f.velocity(f.ctx, up, x, t, N), FLOW_OK);
+    TEST_ERR(f.tangent(f.ctx, v, jv, x, t, s, N, K), FLOW_OK);
     TEST_NEAR_ALL(v, up, N * d, 0);
     for (j = 0; j < K; j++) {
         const flow_real *sj = s + j * N * d;
         for (i = 0; i < N * d; i++) xh[i] = x[i] + h * sj[i];
-        TEST_ERR(f.velocity(f.ctx, up, xh, some_times, N), FLOW_OK);
+        TEST_ERR(f.velocity(f.ctx, up, xh, t, N), FLOW_OK);
         for (i = 0; i < N * d; i++) xh[i] = x[i] - h * sj[i];
-        TEST_ERR(f.velocity(f.ctx, down, xh, some_times, N), FLOW_OK);
+        TEST_ERR(f.velocity(f.ctx, down, xh, t, N), FLOW_OK);
         for (i = 0; i < N * d; i++)
             TEST_NEAR(jv[j * N * d + i], (up[i] - down[i]) / (2 * h), 2e3 * STEP * STEP);
     }
@@ -530,6 +539,14 @@ static void test_memory(void) {
     flow_mixture m, pt;
     flow_marginal g;
     example_mixture(&m, 2);
+    memset(&g, 0xFF, sizeof g);
+    TEST_ERR(flow_marginal_of_mixture(&g, &m, FLOW_LINEAR), FLOW_OK);
+    TEST(g.mixture == &m && g.data == NULL && g.count == 0 && g.d == 2 && g.path == FLOW_LINEAR);
+    flow_marginal_free(&g);
+    memset(&g, 0xFF, sizeof g);
+    TEST_ERR(flow_marginal_of_data(&g, data, FLOW_LINEAR, 3, 1), FLOW_OK);
+    TEST(g.mixture == NULL && g.data == data && g.count == 3 && g.d == 1);
+    flow_marginal_free(&g);
     TEST_EVERY_ALLOC(flow_mixture_at(&pt, &m, FLOW_LINEAR, FLOWI_R(0.5)), flow_mixture_free(&pt));
     TEST_EVERY_ALLOC(flow_marginal_of_mixture(&g, &m, FLOW_LINEAR), flow_marginal_free(&g));
     TEST_EVERY_ALLOC(flow_marginal_of_data(&g, data, FLOW_LINEAR, 3, 1), flow_marginal_free(&g));
@@ -542,6 +559,8 @@ static void test_memory(void) {
     TEST_ASSERT_TRIPS(flow_marginal_of_data(NULL, data, FLOW_LINEAR, 3, 1));
     TEST_ASSERT_TRIPS(flow_marginal_of_mixture(&g, NULL, FLOW_LINEAR));
     TEST_ASSERT_TRIPS(flow_marginal_of_mixture(NULL, &m, FLOW_LINEAR));
+    memset(&pt, 0, sizeof pt);
+    TEST_ASSERT_TRIPS(flow_marginal_of_mixture(&g, &pt, FLOW_LINEAR));
     flow_mixture_free(&m);
 }
 

@@ -140,10 +140,12 @@ static void test_w2(void) {
     }
 }
 
-/* A NaN, an overflow, no samples, no memory. */
+/* A NaN, an overflow, no samples, no memory; a single sample refused. */
 static void test_w2_errors(void) {
     flow_real x[4] = {1, 2, 3, 4}, y[4] = {0, 0, 0, 0}, w2 = 0;
     TEST_ERR(flow_w2(&w2, x, y, 0, 2), FLOW_E_EMPTY);
+    TEST_ERR(flow_w2(&w2, x, y, 1, 2), FLOW_OK); /* one sample is enough */
+    TEST_NEAR(w2, sqrt(5.0), 8 * EPS);
     TEST_EVERY_ALLOC(flow_w2(&w2, x, y, 2, 2), (void)0);
     TEST_NEAR(w2, sqrt((1 + 4 + 9 + 16) / 2.0), 8 * EPS);
     x[2] = not_a_number();
@@ -189,6 +191,8 @@ static void test_sliced_w2_errors(void) {
     flow_real x[4] = {1, 2, 3, 4}, y[4] = {4, 3, 2, 1}, w2 = 0;
     TEST_ERR(flow_sliced_w2(&w2, &rng, x, y, 0, 2, 5), FLOW_E_EMPTY);
     TEST_ERR(flow_sliced_w2(&w2, &rng, x, y, 2, 2, 0), FLOW_E_EMPTY);
+    TEST_ERR(flow_sliced_w2(&w2, &rng, x, y, 1, 1, 1), FLOW_OK);
+    TEST_NEAR(w2, 3, 8 * EPS);
     TEST_EVERY_ALLOC(flow_sliced_w2(&w2, &rng, x, y, 2, 2, 5), (void)0);
     x[3] = not_a_number();
     TEST_ERR(flow_sliced_w2(&w2, &rng, x, y, 2, 2, 5), FLOW_E_FINITE);
@@ -210,6 +214,8 @@ static void test_energy_distance(void) {
     TEST_NEAR(e, 12.5, 16 * EPS);
     TEST_ERR(flow_energy_distance(&e, x, 2, x, 2, 2), FLOW_OK);
     TEST_NEAR(e, 0, 0);
+    TEST_ERR(flow_energy_distance(&e, x, 1, y, 1, 1), FLOW_OK); /* 0 and 6 */
+    TEST_NEAR(e, 12, 0);
     TEST_ERR(flow_energy_distance(&e, x, 0, y, 3, 2), FLOW_E_EMPTY);
     TEST_ERR(flow_energy_distance(&e, x, 2, y, 0, 2), FLOW_E_EMPTY);
     bad[3] = not_a_number();
@@ -273,6 +279,7 @@ static void test_ks_errors(void) {
 static void test_ks_critical(void) {
     TEST_NEAR(flow_ks_critical(100, FLOWI_R(0.05)), 0.13581, 1e-5);
     TEST_NEAR(flow_ks_critical(10000, FLOWI_R(0.01)), 0.016276, 1e-6);
+    TEST_NEAR(flow_ks_critical(1, FLOWI_R(0.05)), 1.3581, 1e-4);
     TEST_ASSERT_TRIPS((void)flow_ks_critical(0, FLOWI_R(0.05)));
     TEST_ASSERT_TRIPS((void)flow_ks_critical(100, 0));
     TEST_ASSERT_TRIPS((void)flow_ks_critical(100, 1));
@@ -301,15 +308,16 @@ static void test_histogram(void) {
     TEST_ASSERT_TRIPS(flow_histogram(NULL, x, 10, -2, 2, 4));
 }
 
-/* The number next to hi, which rounding may carry into a bin that does not exist. */
+/* The number next to hi: seen from lo, it is hi, and must not fall into a bin that does not exist. */
 static void test_histogram_last_bin(void) {
+    const flow_real hi = FLOWI_R(1.0 / 1024), x = hi * (1 - FLOWI_EPS / 2);
     int bins;
+    TEST(x < hi && x + 1 == hi + 1);
     for (bins = 1; bins <= 100; bins++) {
-        const flow_real hi = (flow_real)bins / 7, x = hi * (1 - FLOWI_EPS / 2);
         flow_real density[101];
         density[bins] = 9;
-        TEST_ERR(flow_histogram(density, &x, 1, 0, hi, bins), FLOW_OK);
-        TEST_NEAR(density[bins - 1], 7, 100 * EPS);
+        TEST_ERR(flow_histogram(density, &x, 1, -1, hi, bins), FLOW_OK);
+        TEST_NEAR(density[bins - 1], bins / (1 + 1.0 / 1024), 100 * EPS * bins);
         TEST_NEAR(density[bins], 9, 0);
     }
 }
@@ -333,6 +341,8 @@ static void test_histogram2(void) {
     TEST_ERR(flow_histogram2(density, x, 6, 0, 2, 2), FLOW_OK);
     TEST_NEAR_ALL(density, want, 4, 4 * EPS);
     TEST_NEAR(density[4], 9, 0);
+    TEST_ERR(flow_histogram2(density, x, 1, 0, 2, 2), FLOW_OK);
+    TEST_NEAR(density[2], 1, 4 * EPS);
     TEST_ERR(flow_histogram2(density, x, 3, -2, 2, 1), FLOW_OK);
     TEST_NEAR(density[0], 1.0 / 16, 4 * EPS);
     TEST_ERR(flow_histogram2(density, x, 0, 0, 2, 2), FLOW_E_EMPTY);

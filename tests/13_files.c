@@ -95,7 +95,8 @@ static void test_dat_replaces(void) {
     flow_dat_discard(&f);
     TEST(file_holds(dat_path(), "old"));
     TEST(!file_exists(aside_path()));
-    TEST_ERR(flow_dat_row(&f, &v, 1), FLOW_E_FILE); /* there is no file any more */
+    TEST_ERR(flow_dat_block(&f, "a", "b"), FLOW_E_FILE); /* there is no file any more */
+    TEST_ERR(flow_dat_row(&f, &v, 1), FLOW_E_FILE);
     TEST_ERR(flow_dat_open(&f, dat_path(), "new"), FLOW_OK);
     TEST_ERR(flow_dat_close(&f), FLOW_OK);
     TEST(file_holds(dat_path(), "# new\n"));
@@ -112,10 +113,12 @@ static void check_full_disk(int failing) {
     f.file = freopen("/dev/full", "w", f.file);
     if (!TEST(f.file != NULL)) return;
     if (failing < 3) setvbuf(f.file, NULL, _IONBF, 0); /* else the buffer keeps it until close */
+    errno = 77;
     if (failing == 0) TEST_ERR(flow_dat_block(&f, "a", "b"), FLOW_E_FILE);
     if (failing == 1) TEST_ERR(flow_dat_row(&f, v, 2), FLOW_E_FILE);
     if (failing == 2) TEST_ERR(flow_dat_gap(&f), FLOW_E_FILE);
     if (failing == 3) TEST_ERR(flow_dat_row(&f, v, 2), FLOW_OK);
+    TEST_EQ_INT(errno, 77);
     if (failing < 3) {
         TEST_ERR(flow_dat_block(&f, "a", "b"), FLOW_E_FILE);
         TEST_ERR(flow_dat_row(&f, v, 2), FLOW_E_FILE);
@@ -123,6 +126,7 @@ static void check_full_disk(int failing) {
     }
     TEST_ERR(flow_dat_close(&f), FLOW_E_FILE);
     TEST_ERR(flow_dat_close(&f), FLOW_E_FILE);
+    TEST_EQ_INT(errno, 77);
     TEST(!file_exists(aside_path()));
     TEST(file_holds(dat_path(), "old"));
 }
@@ -136,12 +140,42 @@ static void test_dat_full_disk(void) {
     remove(dat_path());
 }
 
-/* The first error forgotten for a later one; a file that cannot be made, memory that is short. */
+/* Runs a command of the shell on the file that grows; 0 where there is no such command. */
+static int prepare_aside(const char *command) {
+    char line[600];
+    snprintf(line, sizeof line, "%s '%s' 2>/dev/null", command, aside_path());
+    return system(line) == 0;
+}
+
+/* A title that does not fit on the disk; somebody else's folder where the file is to grow, which
+ * must still be there afterwards. */
+static void test_dat_open_fails(void) {
+    static char title[100000];
+    const long live = test_state.live;
+    flow_dat f;
+    memset(title, 'x', sizeof title - 1);
+    if (file_exists("/dev/full") && prepare_aside("ln -s /dev/full")) {
+        errno = 77;
+        TEST_ERR(flow_dat_open(&f, dat_path(), title), FLOW_E_FILE);
+        TEST(!file_exists(aside_path()) && !file_exists(dat_path()));
+        TEST_ERR(flow_dat_close(&f), FLOW_E_FILE);
+    }
+    if (prepare_aside("mkdir")) {
+        errno = 77;
+        TEST_ERR(flow_dat_open(&f, dat_path(), "new"), FLOW_E_OPEN);
+        TEST_ERR(flow_dat_close(&f), FLOW_E_OPEN);
+        TEST(prepare_aside("rmdir"));
+    }
+    TEST_ERR(flow_dat_open(&f, test_path("no/such/folder"), "new"), FLOW_E_OPEN);
+    TEST_EQ_INT(errno, 77);
+    TEST_EQ_INT(test_state.live, live);
+}
+
+/* The first error forgotten for a later one; memory that is short. */
 static void test_dat_errors(void) {
     const flow_real v = 1;
-    const char *nowhere = test_path("no/such/folder");
     flow_dat f;
-    TEST_ERR(flow_dat_open(&f, nowhere, "new"), FLOW_E_OPEN);
+    TEST_ERR(flow_dat_open(&f, test_path("no/such/folder"), "new"), FLOW_E_OPEN);
     TEST_ERR(flow_dat_block(&f, "a", "b"), FLOW_E_OPEN);
     TEST_ERR(flow_dat_row(&f, &v, 1), FLOW_E_OPEN);
     TEST_ERR(flow_dat_gap(&f), FLOW_E_OPEN);
@@ -164,8 +198,15 @@ static void test_dat_cannot_move(void) {
     write_file(dat_path(), "old", 3);
     TEST_ERR(flow_dat_open(&f, dat_path(), "new"), FLOW_OK);
     TEST(remove(aside_path()) == 0); /* somebody else was here */
+    errno = 77;
     TEST_ERR(flow_dat_close(&f), FLOW_E_FILE);
+    TEST_EQ_INT(errno, 77);
     TEST(file_holds(dat_path(), "old"));
+    TEST_ERR(flow_dat_open(&f, dat_path(), "new"), FLOW_OK);
+    TEST(remove(aside_path()) == 0);
+    errno = 77;
+    flow_dat_discard(&f);
+    TEST_EQ_INT(errno, 77);
     remove(dat_path());
 }
 
@@ -356,6 +397,7 @@ int main(void) {
     test_dat_bytes();
     test_dat_replaces();
     test_dat_full_disk();
+    test_dat_open_fails();
     test_dat_errors();
     test_dat_cannot_move();
     test_section("reading");
