@@ -21,14 +21,14 @@ FMT    ?= svg
 
 # -ffp-contract=off: a fused multiply-add rounds once where a product and a sum round twice, so
 # with it the same seed would not give the same bits on every machine. -funroll-loops keeps the
-# tile of the matrix product in registers, -fno-trapping-math lets a loop with a comparison become
-# vector code: both leave every result as it is.
+# tile of the matrix product in registers, -fno-trapping-math and -fno-math-errno let a loop with a
+# comparison or a square root become vector code: they leave every result as it is.
 ifdef NATIVE
 OPTIMISE = -O3 -march=native
 else
-OPTIMISE = -O2 -funroll-loops -fno-trapping-math
+OPTIMISE = -O2 -funroll-loops
 endif
-CFLAGS ?= -std=c99 $(OPTIMISE) -ffp-contract=off
+CFLAGS ?= -std=c99 $(OPTIMISE) -fno-trapping-math -fno-math-errno -ffp-contract=off
 WARN   ?= -Wall -Wextra
 FLAGS  := $(CFLAGS) $(WARN) $(if $(OMP),-fopenmp) -I.
 

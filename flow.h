@@ -117,7 +117,11 @@ enum {
     FLOW_E_OPEN = -8,     /* a file cannot be opened or made */
     FLOW_E_FILE = -9,     /* reading or writing a file failed on the way */
     FLOW_E_COLUMNS = -10, /* a row has too few or too many numbers */
-    FLOW_E_NUMBER = -11   /* text where a number should stand */
+    FLOW_E_NUMBER = -11,  /* text where a number should stand */
+    FLOW_E_FORMAT = -12,  /* a file's bytes are not what its format asks for */
+    FLOW_E_TYPE = -13,    /* numbers in a file are of a type that is not read here */
+    FLOW_E_SHAPE = -14,   /* an array in a file has another shape than the one to be filled */
+    FLOW_E_GZIP = -15     /* a file is still compressed */
 };
 
 /* One line in English for an error code; never NULL. */
@@ -738,19 +742,35 @@ FLOW_API int flow_cnf_logprob(flow_cnf *c, flow_real *logp, const flow_real *x, 
 
 /* ------------------------------------------------------------------------ 11 FLOW MATCHING
  * A path from noise to data: x_t = alpha(t) x1 + sigma(t) x0, whose conditional velocity is
- * u_t = alpha'(t) x1 + sigma'(t) x0. */
+ * u_t = alpha'(t) x1 + sigma'(t) x0 [Lipman et al. 2023; Albergo and Vanden-Eijnden 2023]. Those
+ * of diffusion models, whose own time runs from data to noise, stand here with s = 1 - t. */
 enum {
     FLOW_LINEAR, /* alpha = t, sigma = 1 - t: x_t = (1 - t) x0 + t x1, u_t = x1 - x0 */
+    FLOW_VP,     /* alpha = exp(-B/2), sigma = sqrt(1 - alpha^2), B = 0.1 s + 9.95 s^2: the integral
+                    of beta from 0.1 to 20 [Song et al. 2021, eq. 33]. alpha(0) = 0.0066, not 0.
+                    sigma' -> -infinity at t = 1; it is held from sigma = 0.001 on */
+    FLOW_COSINE, /* alpha = sin(pi t/2), sigma = cos(pi t/2)          [Nichol and Dhariwal 2021] */
+    FLOW_VE,     /* alpha = 1, sigma = 0.01 2500^s, from 25 to 0.01   [Song et al. 2021, eq. 32]:
+                    samples start from sigma(0) x0 and keep noise of 0.01 */
     FLOW_PATH_COUNT
 };
 typedef struct {
     flow_real alpha, sigma, dalpha, dsigma;
 } flow_path;
 FLOW_API flow_path flow_path_at(int path, flow_real t);
+FLOW_API const char *flow_path_name(int path);
 
 /* xt[n*d] and ut[n*d] from noise x0[n*d], data x1[n*d] and times t[n], each sample its own. */
 FLOW_API void flow_path_sample(int path, flow_real *xt, flow_real *ut, const flow_real *x0,
                                const flow_real *x1, const flow_real *t, int n, int d);
+
+/* One prediction at x_t in terms of another. All say the same, E[x0 | x_t] and E[x1 | x_t]:
+ *   x = alpha E x1 + sigma E x0,  v = alpha' E x1 + sigma' E x0,  score = -E x0/sigma
+ * y[n*d] as `to` from p[n*d] as `from`, at x[n*d] and t[n]; y may be p. FLOW_E_SINGULAR where one
+ * does not determine the other: on the linear path x1 from x0 at t = 0, x0 from x1 at t = 1. */
+enum { FLOW_VELOCITY, FLOW_NOISE, FLOW_DATA, FLOW_SCORE };
+FLOW_API int flow_path_convert(int path, int to, flow_real *y, int from, const flow_real *p,
+                               const flow_real *x, const flow_real *t, int n, int d);
 
 /* The conditional flow matching loss *loss = (1/n) sum_i |v(x_i, t_i, c_i) - u_i|^2 and its
  * gradient, added to net->grad [Lipman et al. 2023, eq. 14; Tong et al. 2024, eq. 10].
@@ -758,12 +778,41 @@ FLOW_API void flow_path_sample(int path, flow_real *xt, flow_real *ut, const flo
 FLOW_API int flow_cfm_loss(flow_net *net, flow_real *loss, const flow_real *x, const flow_real *t,
                            const flow_real *c, const flow_real *u, int n);
 
+/* Couplings: which noise goes with which data. Independent pairs ask for nothing; these bring a
+ * batch's pairs closer together, so that the lines cross less and the flow is straighter [Tong et
+ * al. 2024; Pooladian et al. 2023]. The rows of x0 are reordered; x1 stays as it is, and so does
+ * what belongs to its rows, such as labels. */
+typedef struct {
+    int batch, d;
+    int *match;       /* [batch] the old row of x0 that is now in row i */
+    flow_real total;  /* mean squared distance: of the pairs, or under Sinkhorn's plan */
+    flow_real *plan;  /* [n*n] squared distances |x1_i - x0_j|^2; Sinkhorn's plan pi_ij */
+    flow_real tol;    /* Sinkhorn: sum_j |sum_i pi_ij - 1/n| at the end, 0.001 */
+    int most;         /* Sinkhorn: the most iterations, 10,000 */
+    flow_real *dual;  /* [3*batch] */
+    flow_real *point; /* [batch*d] */
+    int *work;        /* [3*batch] */
+    void *memory, *index;
+} flow_ot;
+/* For batches of up to `batch` pairs. Memory batch^2. FLOW_E_MEMORY. */
+FLOW_API int flow_ot_init(flow_ot *o, int batch, int d);
+FLOW_API void flow_ot_free(flow_ot *o);
+/* The permutation of least total squared distance; O(n^3), see flow_assign. FLOW_E_EMPTY,
+ * FLOW_E_FINITE: x0 is then as it was. */
+FLOW_API int flow_ot_exact(flow_ot *o, flow_real *x0, const flow_real *x1, int n);
+/* The plan pi_ij = exp((f_i + g_j - |x1_i - x0_j|^2)/epsilon) with sum_j pi_ij = sum_i pi_ij = 1/n
+ * [Cuturi 2013], by iterations on f and g in the log domain, O(n^2) each, their number growing as
+ * 1/epsilon (in units of squared distance). Row i's partner is then drawn from pi_i: noise may
+ * come twice or not at all. n draws. FLOW_E_EMPTY, FLOW_E_FINITE, FLOW_E_CONVERGE. */
+FLOW_API int flow_ot_sinkhorn(flow_ot *o, flow_rng *rng, flow_real *x0, const flow_real *x1,
+                              flow_real epsilon, int n);
+
 /* p_t of a mixture's path from N(0, I): component k becomes N(alpha m_k, sigma^2 I + alpha^2 C_k).
  * An object of its own, to be freed. FLOW_E_MEMORY, FLOW_E_SINGULAR. */
 FLOW_API int flow_mixture_at(flow_mixture *pt, const flow_mixture *m, int path, flow_real t);
 
 /* The marginal velocity v*(x, t) = E[u_t | x_t = x] in closed form, as fields with exact tangents.
- * It is what the loss above is least for.
+ * It is what the loss above is least for, with independent pairs.
  *
  * Mixture data: with S_k = sigma^2 I + alpha^2 C_k and gamma_k the posterior of component k,
  *   v* = sum_k gamma_k [alpha' m_k + (alpha' alpha C_k + sigma' sigma I) S_k^-1 (x - alpha m_k)]
@@ -785,11 +834,106 @@ FLOW_API int flow_marginal_of_data(flow_marginal *g, const flow_real *x1, int pa
 FLOW_API void flow_marginal_free(flow_marginal *g);
 FLOW_API flow_field flow_marginal_field(flow_marginal *g);
 
+/* Conditions. c[n*classes]: row i is 1 at label[i], else 0; all 0 for a label outside 0 ...
+ * classes-1, the "no label" of dropout. As input of a network, whose first layer multiplies it by
+ * a matrix, it makes a column of that matrix the learned embedding of its class. */
+FLOW_API void flow_onehot(flow_real *c, const int *label, int n, int classes);
+/* label[i] = -1 with probability p: one network then learns v(x, t, c) and, without label,
+ * v(x, t) [Ho and Salimans 2022, algorithm 1]. n draws. */
+FLOW_API void flow_label_dropout(flow_rng *rng, int *label, flow_real p, int n);
+
+/* The field of a network at one condition c[cond] for all points; NULL is all 0: no condition. */
+typedef struct {
+    flow_net *net;
+    const flow_real *c;
+} flow_given;
+FLOW_API flow_field flow_given_field(flow_given *g);
+
+/* Guidance of any two fields: v = v_uncond + w (v_cond - v_uncond) [Ho and Salimans 2022]. w = 1
+ * and w = 0 evaluate only the one that is left. */
+typedef struct {
+    flow_field cond, uncond;
+    flow_real w;
+    int batch;
+    flow_real *v, *jv; /* [batch*d] each */
+} flow_guidance;
+/* Both fields outlive it. Any n, a batch at a time. FLOW_E_MEMORY. */
+FLOW_API int flow_guidance_init(flow_guidance *g, flow_field cond, flow_field uncond, flow_real w,
+                                int batch);
+FLOW_API void flow_guidance_free(flow_guidance *g);
+FLOW_API flow_field flow_guidance_field(flow_guidance *g);
+
+/* Samples with noise on the way: x[n*d] from t0 to t1 > t0 in c->steps steps of Euler and Maruyama,
+ *   dx = [v + noise sigma score] dt + sqrt(2 noise sigma) dW,   score from v,
+ * which has the marginals of the ODE for any noise >= 0 [Song et al. 2021, appendix D; Ma et al.
+ * 2024, eq. 4]; noise = 0 is the ODE by Euler. c->field is the velocity of `path` (from noise N(0,
+ * I)). Error of the marginals O(1/steps). 2 ceil(m d/2) draws a step and batch of m.
+ * FLOW_E_EMPTY, FLOW_E_FINITE, the field's errors. */
+FLOW_API int flow_sde_transport(flow_cnf *c, flow_rng *rng, flow_real *x, int path,
+                                flow_real noise, flow_real t0, flow_real t1, int n);
+
+/* Discrete flow matching [Campbell et al. 2024; Gat et al. 2024]: sequences x[length] of tokens
+ * 0 ... tokens-1. At time t each token is that of the data with probability t, else the source's:
+ * the mask, whose number is `tokens`, or uniform. */
+enum { FLOW_MASK, FLOW_UNIFORM };
+typedef struct {
+    int length, tokens, source;
+} flow_tokens;
+/* x0[n*length] of the source. n length draws if uniform, rarely more; none for the mask. */
+FLOW_API void flow_tokens_noise(const flow_tokens *s, flow_rng *rng, int *x0, int n);
+/* xt[n*length] from x1[n*length] and x0[n*length] at times t[n]: x1's token where u < t. xt may be
+ * x0. n length draws. */
+FLOW_API void flow_tokens_path(const flow_tokens *s, flow_rng *rng, int *xt, const int *x0,
+                               const int *x1, const flow_real *t, int n);
+
+/* What there is to learn: the posterior p[n*length*tokens] = P(x1^l = k | x_t) at x[n*length]. */
+typedef int (*flow_posterior_fn)(void *ctx, flow_real *p, const int *x, const flow_real *t, int n);
+
+/* Of finite data in closed form: data[count*length] with probabilities weight[count] > 0 (need not
+ * sum to 1),  P(x1^l = k | x) ~ sum_i weight_i [data_i^l = k] prod_l p_t(x^l | data_i^l). ctx: a
+ * flow_token_set. O(count length) a sample. An x that no data can have led to, as a step of finite
+ * size may make, counts as made from the data nearest to it. */
+typedef struct {
+    flow_tokens s;
+    const int *data;
+    const flow_real *weight;
+    int count;
+} flow_token_set;
+FLOW_API int flow_token_set_posterior(void *ctx, flow_real *p, const int *x, const flow_real *t,
+                                      int n);
+
+/* Of a network whose input is flow_onehot of the tokens (the mask: all 0) and whose output are the
+ * logits: flow_net_init with d = length tokens. ctx: a flow_token_net; any n, a batch at a time. */
+typedef struct {
+    flow_tokens s;
+    flow_net *net;
+} flow_token_net;
+FLOW_API int flow_token_net_posterior(void *ctx, flow_real *p, const int *x, const flow_real *t,
+                                      int n);
+/* Cross-entropy *loss = -(1/n) sum_i sum_l log P(x1_i^l | xt_i), its gradient added to net->grad;
+ * n <= batch. It is least for the true posterior. FLOW_E_EMPTY, FLOW_E_FINITE. */
+FLOW_API int flow_token_net_loss(flow_token_net *q, flow_real *loss, const int *xt, const int *x1,
+                                 const flow_real *t, int n);
+
+/* The velocity: rates u[n*length*(tokens+1)] at which token l jumps to y (`tokens`: the mask),
+ * u(y | x) = (P(x1^l = y | x) - [y = x^l])/(1 - t)   [Gat et al. 2024, eq. 24].
+ * FLOW_E_SINGULAR at t = 1. */
+FLOW_API int flow_tokens_rates(const flow_tokens *s, flow_real *u, const flow_real *p, const int *x,
+                               const flow_real *t, int n);
+/* x[n*length] from the source to data in equal steps h: each token on its own goes to y with
+ * probability h u(y | x), so that the error is O(h). Takes n (length tokens + 1) reals and gives
+ * them back. n length draws for a uniform source, rarely more, and n length a step. FLOW_E_MEMORY,
+ * FLOW_E_EMPTY (steps < 1), what posterior returned. */
+FLOW_API int flow_tokens_sample(const flow_tokens *s, flow_rng *rng, int *x,
+                                flow_posterior_fn posterior, void *ctx, int steps, int n);
+
 /* ------------------------------------------------------------------- 12 METRICS AND CHECKS
  * These take the memory they need and give it back: FLOW_E_MEMORY beside the errors named. */
 
 /* The permutation match[n] that makes sum_i cost[i*n + match[i]] least, by shortest augmenting
- * paths [Jonker and Volgenant 1987]; O(n^3). *total: that sum. FLOW_E_EMPTY, FLOW_E_FINITE. */
+ * paths [Jonker and Volgenant 1987] after an auction [Bertsekas 1988], which takes most of the work
+ * off them; O(n^3) at worst, nearer n^2 in the plane. *total: that sum. FLOW_E_EMPTY,
+ * FLOW_E_FINITE. */
 FLOW_API int flow_assign(int *match, flow_real *total, const flow_real *cost, int n);
 /* W2(x, y) = sqrt(min over permutations of (1/n) sum_i |x_i - y_m(i)|^2). x, y: [n*d]. */
 FLOW_API int flow_w2(flow_real *w2, const flow_real *x, const flow_real *y, int n, int d);
@@ -797,6 +941,11 @@ FLOW_API int flow_w2(flow_real *w2, const flow_real *x, const flow_real *y, int 
  * 2 ceil(d/2) draws a direction. */
 FLOW_API int flow_sliced_w2(flow_real *w2, flow_rng *rng, const flow_real *x, const flow_real *y,
                             int n, int d, int directions);
+/* The energy of the paths that points take, E int_0^1 |v(x_t, t)|^2 dt: x[n*d] moves from time 0 to
+ * 1 in c->steps steps, each counting |v|^2 at its start. No flow between two densities can do with
+ * less than W2^2, hence the normalised path energy |energy - W2^2|/W2^2 [Tong et al. 2024, 5.1]: 0
+ * when all lines are straight. FLOW_E_EMPTY, FLOW_E_FINITE, the field's errors. */
+FLOW_API int flow_path_energy(flow_cnf *c, flow_real *energy, flow_real *x, int n);
 /* 2 E|x-y| - E|x-x'| - E|y-y'| >= 0 [Szekely and Rizzo 2013]; x[n*d], y[m*d]; O((n+m)^2 d). */
 FLOW_API int flow_energy_distance(flow_real *e, const flow_real *x, int n, const flow_real *y,
                                   int m, int d);
@@ -865,6 +1014,58 @@ FLOW_API void flow_dat_discard(flow_dat *f);
  * FLOW_E_OPEN, FLOW_E_FILE, FLOW_E_EMPTY, FLOW_E_COLUMNS, FLOW_E_NUMBER, FLOW_E_FINITE (nan, inf,
  * overflow), FLOW_E_MEMORY. */
 FLOW_API int flow_points_read(flow_real **x, int *n, int *line, int d, const char *path);
+
+/* A named array: a view of numbers that stand elsewhere, in a theta, in an optimiser's m or v. */
+typedef struct {
+    char name[64];    /* printable ASCII without " and \ */
+    flow_real *value; /* of shape [rows, cols], row-major, or [rows] when cols is 0 */
+    int rows, cols;   /* 0 or more */
+} flow_tensor;
+
+/* A safetensors file, which PyTorch and others read and write: the length N of a header as eight
+ * bytes, little-endian like all that follows; the header, N bytes, which says for each array
+ *   "net.0.weight":{"dtype":"F32","shape":[64,3],"data_offsets":[0,768]}
+ * in braces; and the numbers [github.com/huggingface/safetensors].
+ *
+ * save  writes t[count], names all different, as F64 (F32 with FLOW_FLOAT), every bit kept. Like
+ *       flow_dat it writes beside the place and moves there at the end. FLOW_E_FINITE (a model that
+ *       has diverged replaces no good one), FLOW_E_MEMORY, FLOW_E_OPEN, FLOW_E_FILE.
+ * load  fills t[count] with the arrays of those names, of F64, F32, BF16 or F16; others in the file
+ *       are passed over. All or nothing: on an error no number has changed, and *at is the place
+ *       in t of the one it is about, -1 for the file itself; at may be NULL.
+ *       FLOW_E_UNKNOWN (no such name), FLOW_E_SHAPE, FLOW_E_TYPE, FLOW_E_FINITE, FLOW_E_FORMAT (cut
+ *       off, too long, a header that contradicts itself or is above 100 MB), FLOW_E_MEMORY,
+ *       FLOW_E_OPEN, FLOW_E_FILE. */
+FLOW_API int flow_tensors_save(const flow_tensor *t, int count, const char *path);
+FLOW_API int flow_tensors_load(const flow_tensor *t, int *at, int count, const char *path);
+
+/* A model as tensors, for save and load. Each returns how many there are, and writes nothing when t
+ * is NULL. theta may be the model's own or a copy, such as its moving average.
+ *   network  "net.0.weight" [width, in], "net.0.bias" [width], "net.2.weight", ...: the names that
+ *            PyTorch gives nn.Sequential(Linear, activation, Linear, ...) in a member `net`, when
+ *            the prefix is "net." (at most 40 characters); no numbers change places
+ *   chain    "layers.K.theta" [params] for layer K = 0, 1, ...; where theta is a network (coupling,
+ *            autoregressive, residual), "layers.K.net.0.weight" and so on */
+FLOW_API int flow_mlp_tensors(flow_tensor *t, const flow_mlp *m, flow_real *theta,
+                              const char *prefix);
+FLOW_API int flow_chain_tensors(flow_tensor *t, const flow_chain *c, flow_real *theta);
+
+/* The same in one call, for theta itself; a net has the prefix "net.". A file says nothing of
+ * activation, masks and direction: load into a model that was made like the one saved. Errors as
+ * above. */
+FLOW_API int flow_net_save(const flow_net *net, const char *path);
+FLOW_API int flow_net_load(flow_net *net, const char *path);
+FLOW_API int flow_chain_save(const flow_chain *c, const char *path);
+FLOW_API int flow_chain_load(flow_chain *c, const char *path);
+
+/* Images or labels from an IDX file, as MNIST comes in [LeCun, Cortes and Burges 1998]: four bytes
+ * each, the highest first, for 0x803, n, rows, cols, then a byte a pixel, 0 ... 255; or for 0x801
+ * and n, then a byte a label (rows = cols = 1). (*data)[n*rows*cols] is the caller's, to be freed
+ * with flow_release. On an error *data is NULL and the sizes are 0. FLOW_E_GZIP (unpack the file
+ * first), FLOW_E_FORMAT (also cut off or too long), FLOW_E_TYPE (not bytes), FLOW_E_SHAPE (neither
+ * images nor labels), FLOW_E_EMPTY, FLOW_E_OPEN, FLOW_E_FILE, FLOW_E_MEMORY (also for 2^31 bytes
+ * and more). */
+FLOW_API int flow_idx_read(unsigned char **data, int *n, int *rows, int *cols, const char *path);
 
 #ifdef __cplusplus
 }
@@ -940,6 +1141,10 @@ FLOW_API const char *flow_strerror(int err) {
     case FLOW_E_FILE: return "reading or writing the file failed";
     case FLOW_E_COLUMNS: return "too few or too many numbers in a row";
     case FLOW_E_NUMBER: return "text where a number should stand";
+    case FLOW_E_FORMAT: return "the file is damaged, or of another format";
+    case FLOW_E_TYPE: return "the file holds numbers of another type";
+    case FLOW_E_SHAPE: return "an array in the file has another shape";
+    case FLOW_E_GZIP: return "the file is compressed: unpack it with gzip -d";
     default: return "unknown error";
     }
 }
@@ -994,51 +1199,75 @@ static flow_real flowi_dot(const flow_real *x, const flow_real *y, int d) {
     return sum;
 }
 
+static flow_real flowi_square_distance(const flow_real *x, const flow_real *y, int d) {
+    flow_real sum = 0;
+    int j;
+    for (j = 0; j < d; j++) sum += (x[j] - y[j]) * (x[j] - y[j]);
+    return sum;
+}
+
 static int flowi_min(int a, int b) {
     return a < b ? a : b;
 }
 
-/* exp and its relatives as straight-line arithmetic, so that a loop over them vectorises.
- *
- * e^x = 2^k e^r with k the whole number nearest to x/ln 2 and |r| <= ln(2)/2. Adding 1.5 2^52 (or
- * 2^23) to x/ln 2 rounds it to k and leaves k in the low bits of the sum. ln 2 is split into a
- * part with zeros at its end, so that k ln 2 is exact, and a small rest. Returned is e^r - 1 by its
- * Taylor series; 2^k comes as a product of two factors, both in range when 2^k is not. */
+/* exp and its relatives as straight-line arithmetic without a branch, so that a loop over them
+ * becomes vector code; and the same bits everywhere, which libm does not promise. */
 #ifdef FLOW_FLOAT
 typedef uint32_t flowi_bits;
 #define FLOWI_MANTISSA 23
 #define FLOWI_BIAS 127u
-#define FLOWI_ROUND 12582912.0f
+#define FLOWI_ROUND 12582912.0f /* 1.5 2^23 */
 #define FLOWI_ROUND_BITS 0x4b400000u
+#define FLOWI_SQRT_HALF_BITS 0x3f3504f3u
 #define FLOWI_LN2_HIGH 6.93145752e-1f
 #define FLOWI_LN2_LOW 1.42860677e-6f
-#define FLOWI_EXP_LEAST (-104.0f)
-#define FLOWI_EXP_MOST 89.0f
+#define FLOWI_EXP_MOST 104.0f /* e^-104 is 0, e^104 is infinity */
 #else
 typedef uint64_t flowi_bits;
 #define FLOWI_MANTISSA 52
 #define FLOWI_BIAS 1023u
-#define FLOWI_ROUND 6755399441055744.0
+#define FLOWI_ROUND 6755399441055744.0 /* 1.5 2^52 */
 #define FLOWI_ROUND_BITS UINT64_C(0x4338000000000000)
+#define FLOWI_SQRT_HALF_BITS UINT64_C(0x3fe6a09e667f3bcd)
 #define FLOWI_LN2_HIGH 6.93147180369123816490e-1
 #define FLOWI_LN2_LOW 1.90821492927058770002e-10
-#define FLOWI_EXP_LEAST (-746.0)
-#define FLOWI_EXP_MOST 710.0
+#define FLOWI_EXP_MOST 746.0 /* e^-746 is 0, e^746 is infinity */
 #endif
 
-static inline flow_real flowi_power_of_two(flowi_bits biased) {
+static inline flowi_bits flowi_to_bits(flow_real x) {
+    flowi_bits bits;
+    memcpy(&bits, &x, sizeof bits);
+    return bits;
+}
+
+static inline flow_real flowi_from_bits(flowi_bits bits) {
     flow_real x;
-    biased <<= FLOWI_MANTISSA;
-    memcpy(&x, &biased, sizeof x);
+    memcpy(&x, &bits, sizeof x);
     return x;
 }
 
+/* x held within -most ... most; a NaN stays. (Of two comparisons, gcc would make branches.) */
+static inline flow_real flowi_clamp(flow_real x, flow_real most) {
+    const flow_real a = flowi_fabs(x);
+    return flowi_copysign(a > most ? most : a, x);
+}
+
+/* x >= 0 ? yes : no, by the sign bit of x spread over a mask. */
+static inline flow_real flowi_choose(flow_real x, flow_real yes, flow_real no) {
+    const flowi_bits mask = 0 - (flowi_to_bits(x) >> (8 * sizeof(flow_real) - 1));
+    return flowi_from_bits((flowi_to_bits(yes) & ~mask) | (flowi_to_bits(no) & mask));
+}
+
+/* e^x = 2^k e^r with k the whole number nearest to x/ln 2 and |r| <= ln(2)/2. Adding 1.5 2^52 (or
+ * 2^23) to x/ln 2 rounds it to k and leaves k in the low bits of the sum. ln 2 is split into a
+ * part with zeros at its end, so that k ln 2 is exact, and a small rest. Returned is e^r - 1 by its
+ * Taylor series; 2^k comes as a product of two factors, both in range when 2^k is not. */
 static inline flow_real flowi_exp_parts(flow_real x, flow_real *two_k1, flow_real *two_k2) {
     const flow_real sum = x * FLOWI_R(1.44269504088896340736) + FLOWI_ROUND;
     const flow_real k = sum - FLOWI_ROUND;
     const flow_real r = (x - k * FLOWI_LN2_HIGH) - k * FLOWI_LN2_LOW;
+    const flowi_bits bits = flowi_to_bits(sum) - FLOWI_ROUND_BITS + 2 * FLOWI_BIAS;
     flow_real p = FLOWI_R(1.0 / 5040);
-    flowi_bits bits;
 #ifndef FLOW_FLOAT
     p = 1.0 / 6227020800.0;
     p = p * r + 1.0 / 479001600.0;
@@ -1053,36 +1282,26 @@ static inline flow_real flowi_exp_parts(flow_real x, flow_real *two_k1, flow_rea
     p = p * r + FLOWI_R(1.0 / 24);
     p = p * r + FLOWI_R(1.0 / 6);
     p = p * r + FLOWI_R(0.5);
-    memcpy(&bits, &sum, sizeof bits);
-    bits = bits - FLOWI_ROUND_BITS + 2 * FLOWI_BIAS;
-    *two_k1 = flowi_power_of_two(bits >> 1);
-    *two_k2 = flowi_power_of_two(bits - (bits >> 1));
+    *two_k1 = flowi_from_bits((bits >> 1) << FLOWI_MANTISSA);
+    *two_k2 = flowi_from_bits((bits - (bits >> 1)) << FLOWI_MANTISSA);
     return r + r * r * p;
 }
 
 static inline flow_real flowi_exp(flow_real x) {
-    flow_real s1, s2, p;
-    x = x < FLOWI_EXP_LEAST ? FLOWI_EXP_LEAST : x;
-    x = x > FLOWI_EXP_MOST ? FLOWI_EXP_MOST : x;
-    p = flowi_exp_parts(x, &s1, &s2);
+    flow_real s1, s2, p = flowi_exp_parts(flowi_clamp(x, FLOWI_EXP_MOST), &s1, &s2);
     return (s1 + s1 * p) * s2;
 }
 
 /* e^x - 1 for |x| <= 88, exact to the last digits near 0, where e^x - 1 cancels. */
 static inline flow_real flowi_expm1(flow_real x) {
-    flow_real s1, s2, p, s;
-    x = x < -FLOWI_R(88) ? -FLOWI_R(88) : x;
-    x = x > FLOWI_R(88) ? FLOWI_R(88) : x;
-    p = flowi_exp_parts(x, &s1, &s2);
+    flow_real s1, s2, s, p = flowi_exp_parts(flowi_clamp(x, 88), &s1, &s2);
     s = s1 * s2;
     return s * p + (s - 1);
 }
 
-/* tanh x = e/(e + 2) with e = e^(2x) - 1, on |x| and with the sign put back. */
+/* tanh |x| = -e/(e + 2) with e = e^(-2|x|) - 1, and the sign put back. */
 static inline flow_real flowi_tanh(flow_real x) {
-    flow_real a = flowi_fabs(x), e;
-    a = a > 22 ? 22 : a;
-    e = flowi_expm1(2 * a);
+    const flow_real e = flowi_expm1(-2 * flowi_fabs(x));
     return flowi_copysign(e / (e + 2), x);
 }
 
@@ -1090,12 +1309,53 @@ static inline flow_real flowi_tanh(flow_real x) {
 static inline flow_real flowi_sigmoid(flow_real x) {
     const flow_real e = flowi_exp(-flowi_fabs(x));
     const flow_real s = 1 / (1 + e);
-    return x < 0 ? e * s : s;
+    return flowi_choose(x, s, e * s);
 }
 
-/* log(1 + e^x) = max(x, 0) + log(1 + e^-|x|) */
+/* 2 artanh s = log((1 + s)/(1 - s)) = 2 s (1 + s^2/3 + s^4/5 + ...) for |s| <= 1/3, as s + s q:
+ * returned is q, terms of the series without its first. */
+static inline flow_real flowi_artanh_series(flow_real s) {
+    const flow_real w = s * s;
+    flow_real q = FLOWI_R(1.0 / 15);
+#ifndef FLOW_FLOAT
+    q = 1.0 / 33;
+    q = q * w + 1.0 / 31;
+    q = q * w + 1.0 / 29;
+    q = q * w + 1.0 / 27;
+    q = q * w + 1.0 / 25;
+    q = q * w + 1.0 / 23;
+    q = q * w + 1.0 / 21;
+    q = q * w + 1.0 / 19;
+    q = q * w + 1.0 / 17;
+    q = q * w + 1.0 / 15;
+#endif
+    q = q * w + FLOWI_R(1.0 / 13);
+    q = q * w + FLOWI_R(1.0 / 11);
+    q = q * w + FLOWI_R(1.0 / 9);
+    q = q * w + FLOWI_R(1.0 / 7);
+    q = q * w + FLOWI_R(1.0 / 5);
+    q = q * w + FLOWI_R(1.0 / 3);
+    return q * w;
+}
+
+/* log(1 + e^x) = max(x, 0) + log(1 + e),  e = e^-|x|,  log(1 + e) = 2 artanh(e/(2 + e)) */
 static inline flow_real flowi_softplus(flow_real x) {
-    return (x > 0 ? x : 0) + flowi_log1p(flowi_exp(-flowi_fabs(x)));
+    const flow_real e = flowi_exp(-flowi_fabs(x)), s = 2 * e / (2 + e);
+    return flowi_choose(x, x, 0) + (s + s * flowi_artanh_series(s / 2));
+}
+
+/* log x = k ln 2 + log m for a normal x = 2^k m > 0 with m between sqrt(1/2) and sqrt(2), and
+ * log m = 2 artanh((m - 1)/(m + 1)). */
+static inline flow_real flowi_ln(flow_real x) {
+    const flowi_bits one = (flowi_bits)FLOWI_BIAS << FLOWI_MANTISSA;
+    const flowi_bits up = flowi_to_bits(x) + (one - FLOWI_SQRT_HALF_BITS);
+    const flowi_bits biased = up >> FLOWI_MANTISSA;
+    const flow_real m = flowi_from_bits((up & (((flowi_bits)1 << FLOWI_MANTISSA) - 1)) +
+                                        FLOWI_SQRT_HALF_BITS);
+    const flow_real k = flowi_from_bits(FLOWI_ROUND_BITS + biased) -
+                        (FLOWI_ROUND + (flow_real)FLOWI_BIAS);
+    const flow_real s = (m - 1) / (m + 1), t = 2 * s;
+    return k * FLOWI_LN2_HIGH + (t + (t * flowi_artanh_series(s) + k * FLOWI_LN2_LOW));
 }
 
 /* ------------------------------------------------------------------------ 1 random numbers */
@@ -1143,19 +1403,69 @@ FLOW_API flow_real flow_rng_uniform(flow_rng *rng) {
 #endif
 }
 
-/* Two independent normals from two uniforms; 1 - u is in (0, 1], where the logarithm exists. */
-static void flowi_normal_pair(flow_rng *rng, flow_real *z0, flow_real *z1) {
-    const flow_real u1 = 1 - flow_rng_uniform(rng);
-    const flow_real angle = 2 * FLOWI_PI * flow_rng_uniform(rng);
-    const flow_real radius = flowi_sqrt(-2 * flowi_log(u1));
-    *z0 = radius * flowi_cos(angle);
-    *z1 = radius * flowi_sin(angle);
+/* sin a and cos a for |a| <= pi/2 by their Taylor series. */
+static inline void flowi_sin_cos(flow_real *sin_a, flow_real *cos_a, flow_real a) {
+    const flow_real w = a * a;
+    flow_real s = FLOWI_R(1.0 / 6227020800.0), c = FLOWI_R(1.0 / 479001600.0);
+#ifndef FLOW_FLOAT
+    s = 1.0 / 51090942171709440000.0;
+    s = s * w - 1.0 / 121645100408832000.0;
+    s = s * w + 1.0 / 355687428096000.0;
+    s = s * w - 1.0 / 1307674368000.0;
+    s = s * w + 1.0 / 6227020800.0;
+    c = -1.0 / 1124000727777607680000.0;
+    c = c * w + 1.0 / 2432902008176640000.0;
+    c = c * w - 1.0 / 6402373705728000.0;
+    c = c * w + 1.0 / 20922789888000.0;
+    c = c * w - 1.0 / 87178291200.0;
+    c = c * w + 1.0 / 479001600.0;
+#endif
+    s = s * w - FLOWI_R(1.0 / 39916800.0);
+    s = s * w + FLOWI_R(1.0 / 362880);
+    s = s * w - FLOWI_R(1.0 / 5040);
+    s = s * w + FLOWI_R(1.0 / 120);
+    s = s * w - FLOWI_R(1.0 / 6);
+    c = c * w - FLOWI_R(1.0 / 3628800);
+    c = c * w + FLOWI_R(1.0 / 40320);
+    c = c * w - FLOWI_R(1.0 / 720);
+    c = c * w + FLOWI_R(1.0 / 24);
+    c = c * w - FLOWI_R(0.5);
+    *sin_a = a + a * w * s;
+    *cos_a = 1 + w * c;
+}
+
+/* Pairs of independent normals from pairs of uniforms, r cos(2 pi u2) and r sin(2 pi u2) with
+ * r = sqrt(-2 ln u1). 1 - u is in (0, 1], where the logarithm exists. With a = pi (u2 - 1/2), which
+ * the series can bear, cos(2 pi u2) = 2 sin^2 a - 1 and sin(2 pi u2) = -2 sin a cos a. A block of
+ * pairs is drawn first, then computed by loops that vectorise. */
+#define FLOWI_PAIRS 32
+static void flowi_normal_pairs(flow_rng *rng, flow_real *z, int pairs) {
+    flow_real u1[FLOWI_PAIRS], u2[FLOWI_PAIRS], z0[FLOWI_PAIRS], z1[FLOWI_PAIRS];
+    int i;
+    for (i = 0; i < pairs; i++) {
+        u1[i] = 1 - flow_rng_uniform(rng);
+        u2[i] = flow_rng_uniform(rng);
+    }
+    for (; i < FLOWI_PAIRS; i++) u1[i] = u2[i] = 1;
+    for (i = 0; i < FLOWI_PAIRS; i++) u1[i] = -2 * flowi_ln(u1[i]);
+    for (i = 0; i < FLOWI_PAIRS; i++) {
+        flow_real s, c;
+        flowi_sin_cos(&s, &c, FLOWI_PI * (u2[i] - FLOWI_R(0.5)));
+        z0[i] = 2 * s * s - 1;
+        z1[i] = -2 * s * c;
+    }
+    for (i = 0; i < FLOWI_PAIRS; i++) u1[i] = flowi_sqrt(u1[i]);
+    for (i = 0; i < pairs; i++) {
+        z[2 * i] = u1[i] * z0[i];
+        z[2 * i + 1] = u1[i] * z1[i];
+    }
 }
 
 FLOW_API flow_real flow_rng_normal(flow_rng *rng) {
-    flow_real z0, z1;
-    flowi_normal_pair(rng, &z0, &z1);
-    return z0;
+    const flow_real u = 1 - flow_rng_uniform(rng);
+    flow_real s, c;
+    flowi_sin_cos(&s, &c, FLOWI_PI * (flow_rng_uniform(rng) - FLOWI_R(0.5)));
+    return flowi_sqrt(-2 * flowi_ln(u)) * (2 * s * s - 1);
 }
 
 /* The lowest 2^64 mod k values are refused, so that k divides the number of those left. */
@@ -1446,11 +1756,11 @@ FLOW_API void flow_uniform_score(flow_real *score, const flow_real *x, flow_real
 }
 
 FLOW_API void flow_normal_sample(flow_rng *rng, flow_real *x, int n, int d) {
-    const int count = n * d;
-    flow_real spare;
+    const int pairs = n * d / 2;
     int i;
-    for (i = 0; i + 1 < count; i += 2) flowi_normal_pair(rng, &x[i], &x[i + 1]);
-    if (i < count) flowi_normal_pair(rng, &x[i], &spare);
+    for (i = 0; i < pairs; i += FLOWI_PAIRS)
+        flowi_normal_pairs(rng, x + 2 * i, flowi_min(FLOWI_PAIRS, pairs - i));
+    if (n * d % 2 != 0) x[n * d - 1] = flow_rng_normal(rng);
 }
 
 FLOW_API void flow_normal_logprob(flow_real *logp, const flow_real *x, int n, int d) {
@@ -2046,11 +2356,13 @@ static int flowi_actnorm_forward(const flow_bijection *b, const flow_real *theta
     const flow_real *s = theta, *shift = theta + d;
     int i, j;
     (void)cache;
-    for (i = 0; i < n; i++)
-        for (j = 0; j < d; j++) {
-            y[i * d + j] = x[i * d + j] * flowi_exp(s[j]) + shift[j];
+    for (j = 0; j < d; j++) {
+        const flow_real scale = flowi_exp(s[j]);
+        for (i = 0; i < n; i++) {
+            y[i * d + j] = x[i * d + j] * scale + shift[j];
             logdet[i] += s[j];
         }
+    }
     return FLOW_OK;
 }
 
@@ -2060,11 +2372,13 @@ static int flowi_actnorm_inverse(const flow_bijection *b, const flow_real *theta
     const flow_real *s = theta, *shift = theta + d;
     int i, j;
     (void)cache;
-    for (i = 0; i < n; i++)
-        for (j = 0; j < d; j++) {
-            x[i * d + j] = (y[i * d + j] - shift[j]) * flowi_exp(-s[j]);
+    for (j = 0; j < d; j++) {
+        const flow_real scale = flowi_exp(-s[j]);
+        for (i = 0; i < n; i++) {
+            x[i * d + j] = (y[i * d + j] - shift[j]) * scale;
             logdet[i] -= s[j];
         }
+    }
     return FLOW_OK;
 }
 
@@ -2076,13 +2390,15 @@ static int flowi_actnorm_backward(const flow_bijection *b, const flow_real *thet
     const int d = b->d;
     int i, j;
     (void)cache;
-    for (i = 0; i < n; i++)
-        for (j = 0; j < d; j++) {
-            const flow_real g = dy[i * d + j], through = g * flowi_exp(theta[j]);
+    for (j = 0; j < d; j++) {
+        const flow_real scale = flowi_exp(theta[j]);
+        for (i = 0; i < n; i++) {
+            const flow_real g = dy[i * d + j], through = g * scale;
             dtheta[j] += through * x[i * d + j] + dlogdet[i];
             dtheta[d + j] += g;
             dx[i * d + j] = through;
         }
+    }
     return FLOW_OK;
 }
 
@@ -2117,28 +2433,34 @@ FLOW_API flow_bijection flow_actnorm(int d) {
     return b;
 }
 
-/* Invertible linear. cache: a = U x and c = L a, or their cotangents [d] each. */
+/* Invertible linear. cache: e^s, a = U x, and c = L a or its cotangent, [d] each. */
 
 static int flowi_linear_from(const flow_bijection *b, int i) {
     const int *perm = (const int *)b->spec;
     return perm ? perm[i] : b->d - 1 - i;
 }
 
+static void flowi_linear_scale(flow_real *scale, const flow_real *lu, int d) {
+    int j;
+    for (j = 0; j < d; j++) scale[j] = flowi_exp(lu[j * d + j]);
+}
+
 /* a = U x, with e^s on the diagonal of U */
-static void flowi_linear_upper(flow_real *a, const flow_real *lu, const flow_real *x, int d) {
+static void flowi_linear_upper(flow_real *a, const flow_real *scale, const flow_real *lu,
+                               const flow_real *x, int d) {
     int j;
     for (j = 0; j < d; j++)
-        a[j] = flowi_exp(lu[j * d + j]) * x[j] +
-               flowi_dot(lu + j * d + j + 1, x + j + 1, d - 1 - j);
+        a[j] = scale[j] * x[j] + flowi_dot(lu + j * d + j + 1, x + j + 1, d - 1 - j);
 }
 
 static int flowi_linear_forward(const flow_bijection *b, const flow_real *theta, flow_real *y,
                                 flow_real *logdet, const flow_real *x, int n, flow_real *cache) {
     const int d = b->d;
-    flow_real *a = cache, *c = cache + d;
+    flow_real *scale = cache, *a = cache + d, *c = cache + 2 * d;
     int i, j;
+    flowi_linear_scale(scale, theta, d);
     for (i = 0; i < n; i++) {
-        flowi_linear_upper(a, theta, x + i * d, d);
+        flowi_linear_upper(a, scale, theta, x + i * d, d);
         for (j = 0; j < d; j++) c[j] = a[j] + flowi_dot(theta + j * d, a, j);
         for (j = 0; j < d; j++) {
             y[i * d + j] = c[flowi_linear_from(b, j)];
@@ -2151,14 +2473,15 @@ static int flowi_linear_forward(const flow_bijection *b, const flow_real *theta,
 static int flowi_linear_inverse(const flow_bijection *b, const flow_real *theta, flow_real *x,
                                 flow_real *logdet, const flow_real *y, int n, flow_real *cache) {
     const int d = b->d;
-    flow_real *a = cache;
+    flow_real *scale = cache, *a = cache + d;
     int i, j;
+    flowi_linear_scale(scale, theta, d);
     for (i = 0; i < n; i++) {
         for (j = 0; j < d; j++) a[flowi_linear_from(b, j)] = y[i * d + j];
         for (j = 0; j < d; j++) a[j] -= flowi_dot(theta + j * d, a, j);
         for (j = d - 1; j >= 0; j--) {
             a[j] -= flowi_dot(theta + j * d + j + 1, a + j + 1, d - 1 - j);
-            a[j] *= flowi_exp(-theta[j * d + j]);
+            a[j] /= scale[j];
             logdet[i] -= theta[j * d + j];
         }
         flowi_copy(x + i * d, a, d);
@@ -2173,22 +2496,22 @@ static int flowi_linear_backward(const flow_bijection *b, const flow_real *theta
                                  const flow_real *dlogdet, const flow_real *x, int n,
                                  flow_real *cache) {
     const int d = b->d;
-    flow_real *a = cache, *g = cache + d;
+    flow_real *scale = cache, *a = cache + d, *g = cache + 2 * d;
     int i, j, k;
+    flowi_linear_scale(scale, theta, d);
     for (i = 0; i < n; i++) {
-        flowi_linear_upper(a, theta, x + i * d, d);
+        flowi_linear_upper(a, scale, theta, x + i * d, d);
         for (j = 0; j < d; j++) g[flowi_linear_from(b, j)] = dy[i * d + j];
         for (j = 0; j < d; j++)
             for (k = 0; k < j; k++) dtheta[j * d + k] += g[j] * a[k];
         for (k = 0; k < d; k++)
             for (j = k + 1; j < d; j++) g[k] += theta[j * d + k] * g[j];
         for (k = 0; k < d; k++) {
-            const flow_real scale = flowi_exp(theta[k * d + k]);
-            dtheta[k * d + k] += g[k] * scale * x[i * d + k] + dlogdet[i];
+            dtheta[k * d + k] += g[k] * scale[k] * x[i * d + k] + dlogdet[i];
             for (j = k + 1; j < d; j++) dtheta[k * d + j] += g[k] * x[i * d + j];
         }
         for (k = 0; k < d; k++) {
-            flow_real sum = flowi_exp(theta[k * d + k]) * g[k];
+            flow_real sum = scale[k] * g[k];
             for (j = 0; j < k; j++) sum += theta[j * d + k] * g[j];
             dx[i * d + k] = sum;
         }
@@ -2203,7 +2526,7 @@ FLOW_API flow_bijection flow_linear(int d, const int *perm) {
     b.name = "linear";
     b.d = d;
     b.params = d * d;
-    b.work = 2 * d;
+    b.work = 3 * d;
     b.spec = perm;
     b.init = flowi_zero_init;
     b.forward = flowi_linear_forward;
@@ -2212,9 +2535,10 @@ FLOW_API flow_bijection flow_linear(int d, const int *perm) {
     return b;
 }
 
-/* Coupling and autoregressive layers share the map y_j = x_j e^(s_j) + t_j, whose (s, t) are the
- * outputs o[2*d] of a conditioner at some of the coordinates. cache a sample: the network's input
- * [d], its output [2*d], their cotangents [d] and [2*d], and the network's own. */
+/* Coupling and autoregressive layers share the map y_j = x_j e^(s_j) + t_j, s = cap tanh(o/cap),
+ * whose (o, t)[2*d] are the outputs of a conditioner at some of the coordinates. cache a sample:
+ * the network's input [d], its output [2*d], their cotangents [d] and [2*d], tanh(o/cap) and e^s of
+ * the coordinates that move [d] each, and the network's own. */
 
 FLOW_API void flow_mask_alternate(int *mask, int d, int parity) {
     int j;
@@ -2223,7 +2547,7 @@ FLOW_API void flow_mask_alternate(int *mask, int d, int parity) {
 
 typedef struct {
     flow_mlp net;
-    flow_real cap, *in, *out, *din, *dout, *cache;
+    flow_real cap, *in, *out, *din, *dout, *tanh, *scale, *cache;
     const int *mask;
     int additive;
 } flowi_conditioned;
@@ -2255,6 +2579,8 @@ static flowi_conditioned flowi_condition(const flow_bijection *b, flow_real *cac
     c.out = flowi_carve(&cache, 2 * points);
     c.din = flowi_carve(&cache, points);
     c.dout = flowi_carve(&cache, 2 * points);
+    c.tanh = flowi_carve(&cache, points);
+    c.scale = flowi_carve(&cache, points);
     c.cache = cache;
     return c;
 }
@@ -2263,40 +2589,65 @@ static int flowi_moves(const flowi_conditioned *c, int j) {
     return !c->mask || !c->mask[j];
 }
 
-/* s = cap tanh(o/cap); *slope = ds/do */
-static flow_real flowi_log_scale(const flowi_conditioned *c, flow_real o, flow_real *slope) {
-    const flow_real t = flowi_tanh(o / c->cap);
-    *slope = c->additive ? 0 : 1 - t * t;
-    return c->additive ? 0 : c->cap * t;
+/* tanh[k] holds o: it becomes tanh(o/cap), and scale[k] = e^s, for k < count. A block of fixed
+ * length has no remainder, so that its loops vectorise. Additive layers have s = 0. */
+static void flowi_conditioned_scale(const flowi_conditioned *c, int count) {
+    enum { BLOCK = 32 };
+    flow_real t[BLOCK], e[BLOCK];
+    int i, j;
+    for (i = 0; i < count && c->additive; i++) {
+        c->tanh[i] = 0;
+        c->scale[i] = 1;
+    }
+    for (i = 0; i < count && !c->additive; i += BLOCK) {
+        const int m = flowi_min(BLOCK, count - i);
+        for (j = 0; j < BLOCK; j++) t[j] = j < m ? c->tanh[i + j] : 0;
+        for (j = 0; j < BLOCK; j++) t[j] = flowi_tanh(t[j] / c->cap);
+        for (j = 0; j < BLOCK; j++) e[j] = flowi_exp(c->cap * t[j]);
+        flowi_copy(c->tanh + i, t, m);
+        flowi_copy(c->scale + i, e, m);
+    }
+}
+
+/* The scales of all that moves, in the order in which the loops below meet them. */
+static void flowi_conditioned_scales(const flowi_conditioned *c, int n, int d) {
+    int i, j, k = 0;
+    for (i = 0; i < n; i++)
+        for (j = 0; j < d; j++)
+            if (flowi_moves(c, j)) c->tanh[k++] = c->out[i * 2 * d + j];
+    flowi_conditioned_scale(c, k);
 }
 
 static void flowi_conditioned_map(const flowi_conditioned *c, flow_real *y, flow_real *logdet,
                                   const flow_real *x, int n, int d) {
-    flow_real slope;
-    int i, j;
+    int i, j, k = 0;
+    flowi_conditioned_scales(c, n, d);
     for (i = 0; i < n; i++)
         for (j = 0; j < d; j++) {
-            const flow_real *o = c->out + i * 2 * d + j;
-            const flow_real s = flowi_moves(c, j) ? flowi_log_scale(c, o[0], &slope) : 0;
-            y[i * d + j] = flowi_moves(c, j) ? x[i * d + j] * flowi_exp(s) + o[d] : x[i * d + j];
-            logdet[i] += s;
+            y[i * d + j] = x[i * d + j];
+            if (!flowi_moves(c, j)) continue;
+            y[i * d + j] = x[i * d + j] * c->scale[k] + c->out[i * 2 * d + d + j];
+            logdet[i] += c->cap * c->tanh[k++];
         }
 }
 
-/* dx = e^s dy,   dt = dy,   ds = dy x e^s + dlogdet; back through the network is the caller's. */
+/* dx = e^s dy,   dt = dy,   ds = dy x e^s + dlogdet,   do = (1 - tanh^2) ds, with the scales that
+ * forward left; back through the network is the caller's. */
 static void flowi_conditioned_back(const flowi_conditioned *c, flow_real *dx, const flow_real *dy,
                                    const flow_real *dlogdet, const flow_real *x, int n, int d) {
-    int i, j;
+    int i, j, k = 0;
     for (i = 0; i < n; i++)
         for (j = 0; j < d; j++) {
-            const int k = i * d + j, moves = flowi_moves(c, j);
-            const flow_real *o = c->out + i * 2 * d + j, g = dy[k];
-            flow_real *go = c->dout + i * 2 * d + j, slope = 0;
-            const flow_real s = moves ? flowi_log_scale(c, o[0], &slope) : 0;
-            const flow_real through = g * flowi_exp(s);
-            go[0] = moves ? (through * x[k] + dlogdet[i]) * slope : 0;
-            go[d] = moves ? g : 0;
-            dx[k] = through;
+            const flow_real g = dy[i * d + j], xj = x[i * d + j];
+            flow_real *go = c->dout + i * 2 * d + j, slope, through;
+            go[0] = go[d] = 0;
+            dx[i * d + j] = g;
+            if (!flowi_moves(c, j)) continue;
+            slope = c->additive ? 0 : 1 - c->tanh[k] * c->tanh[k];
+            through = g * c->scale[k++];
+            go[0] = (through * xj + dlogdet[i]) * slope;
+            go[d] = g;
+            dx[i * d + j] = through;
         }
 }
 
@@ -2331,16 +2682,15 @@ static int flowi_coupling_inverse(const flow_bijection *b, const flow_real *thet
                                   flow_real *cache) {
     const flowi_conditioned c = flowi_condition(b, cache, n);
     const int d = b->d;
-    flow_real slope;
-    int i, j;
+    int i, j, k = 0;
     flowi_coupling_condition(&c, theta, y, n, d);
+    flowi_conditioned_scales(&c, n, d);
     for (i = 0; i < n; i++)
         for (j = 0; j < d; j++) {
-            const flow_real *o = c.out + i * 2 * d + j;
-            const flow_real s = flowi_moves(&c, j) ? flowi_log_scale(&c, o[0], &slope) : 0;
-            const flow_real t = flowi_moves(&c, j) ? o[d] : 0;
-            x[i * d + j] = (y[i * d + j] - t) * flowi_exp(-s);
-            logdet[i] -= s;
+            x[i * d + j] = y[i * d + j];
+            if (!flowi_moves(&c, j)) continue;
+            x[i * d + j] = (y[i * d + j] - c.out[i * 2 * d + d + j]) / c.scale[k];
+            logdet[i] -= c.cap * c.tanh[k++];
         }
     return FLOW_OK;
 }
@@ -2369,7 +2719,7 @@ static flow_bijection flowi_conditioned_bijection(int d, const flow_conditioner 
     b.spec = spec;
     net = flowi_conditioner_net(&b);
     b.params = flow_mlp_params(&net);
-    b.cache = 6 * d + flow_mlp_cache(&net, 1);
+    b.cache = 8 * d + flow_mlp_cache(&net, 1);
     b.init = flowi_conditioner_init;
     return b;
 }
@@ -2429,18 +2779,17 @@ static int flowi_made_inverse(const flow_bijection *b, const flow_real *theta, f
     const flow_conditioner *spec = (const flow_conditioner *)b->spec;
     const flowi_conditioned c = flowi_condition(b, cache + b->work, n);
     const int d = b->d;
-    flow_real slope;
     int i, k;
     flowi_made_mask(b, &c.net, cache, theta, 0);
     for (i = 0; i < n * d; i++) c.in[i] = 0;
     for (k = 0; k < d; k++) {
         const int j = spec->reverse ? d - 1 - k : k;
         flow_mlp_forward(&c.net, cache, c.out, c.in, n, c.cache);
+        for (i = 0; i < n; i++) c.tanh[i] = c.out[i * 2 * d + j];
+        flowi_conditioned_scale(&c, n);
         for (i = 0; i < n; i++) {
-            const flow_real *o = c.out + i * 2 * d + j;
-            const flow_real s = flowi_log_scale(&c, o[0], &slope);
-            c.in[i * d + j] = (y[i * d + j] - o[d]) * flowi_exp(-s);
-            logdet[i] -= s;
+            c.in[i * d + j] = (y[i * d + j] - c.out[i * 2 * d + d + j]) / c.scale[i];
+            logdet[i] -= c.cap * c.tanh[i];
         }
     }
     flowi_copy(x, c.in, n * d);
@@ -3026,10 +3375,11 @@ static void flowi_block_selu(flowi_block *b) {
     const flow_real l = FLOWI_R(1.0507009873554804934), lm = FLOWI_R(1.7580993408473768599);
     int j;
     for (j = 0; j < FLOWI_BLOCK; j++) {
-        const flow_real z = b->z[j], e = flowi_expm1(z > 0 ? 0 : z);
-        b->a[j] = z > 0 ? l * z : lm * e;
-        b->da[j] = z > 0 ? l : lm * (e + 1);
-        b->dda[j] = z > 0 ? 0 : lm * (e + 1);
+        const flow_real z = b->z[j], grown = lm * flowi_expm1(z), slope = grown + lm;
+        const flow_real down = 0 - z; /* not -z: 0 belongs to the left side */
+        b->a[j] = flowi_choose(down, grown, l * z);
+        b->da[j] = flowi_choose(down, slope, l);
+        b->dda[j] = flowi_choose(down, slope, 0);
     }
 }
 
@@ -3055,14 +3405,23 @@ static void flowi_block_relu(flowi_block *b) {
     }
 }
 
+/* m <= FLOWI_BLOCK numbers; most often the whole block, which needs no loop. */
+static inline void flowi_block_copy(flow_real *to, const flow_real *from, int m) {
+    int j;
+    if (m == FLOWI_BLOCK) memcpy(to, from, FLOWI_BLOCK * sizeof *to);
+    else
+        for (j = 0; j < m; j++) to[j] = from[j];
+}
+
 FLOW_API void flow_activation(int act, flow_real *a, flow_real *da, flow_real *dda,
                               const flow_real *z, int n) {
     flowi_block b;
-    int i, j;
+    int i;
+    memset(&b, 0, sizeof b);
     FLOW_ASSERT(act >= 0 && act < FLOW_ACT_COUNT);
     for (i = 0; i < n; i += FLOWI_BLOCK) {
         const int m = flowi_min(FLOWI_BLOCK, n - i);
-        for (j = 0; j < FLOWI_BLOCK; j++) b.z[j] = j < m ? z[i + j] : 0;
+        flowi_block_copy(b.z, z + i, m);
         switch (act) {
         case FLOW_TANH: flowi_block_tanh(&b); break;
         case FLOW_SILU: flowi_block_silu(&b); break;
@@ -3071,9 +3430,9 @@ FLOW_API void flow_activation(int act, flow_real *a, flow_real *da, flow_real *d
         case FLOW_LIPSWISH: flowi_block_lipswish(&b); break;
         default: flowi_block_relu(&b);
         }
-        if (a) flowi_copy(a + i, b.a, m);
-        if (da) flowi_copy(da + i, b.da, m);
-        if (dda) flowi_copy(dda + i, b.dda, m);
+        if (a) flowi_block_copy(a + i, b.a, m);
+        if (da) flowi_block_copy(da + i, b.da, m);
+        if (dda) flowi_block_copy(dda + i, b.dda, m);
     }
 }
 
@@ -4071,15 +4430,38 @@ FLOW_API int flow_cnf_nll(flow_cnf *c, flow_real *loss, const flow_real *x, int 
 
 /* ------------------------------------------------------------------------ 11 flow matching */
 
+/* s = 1 - t, B = 0.1 s + 9.95 s^2, beta = dB/ds: alpha' = -dalpha/ds = alpha beta/2, and from
+ * alpha^2 + sigma^2 = 1, sigma' = -alpha alpha'/sigma. */
+static flow_path flowi_path_vp(flow_real t) {
+    const flow_real s = 1 - t, b = s * (FLOWI_R(0.1) + FLOWI_R(9.95) * s);
+    flow_path p;
+    p.alpha = flowi_exp(-b / 2);
+    p.sigma = flowi_sqrt(-flowi_expm1(-b));
+    p.dalpha = p.alpha * (FLOWI_R(0.1) + FLOWI_R(19.9) * s) / 2;
+    p.dsigma = -p.alpha * p.dalpha / (p.sigma > FLOWI_R(1e-3) ? p.sigma : FLOWI_R(1e-3));
+    return p;
+}
+
 FLOW_API flow_path flow_path_at(int path, flow_real t) {
+    const flow_real turn = FLOWI_PI / 2, log_2500 = FLOWI_R(7.82404601085629);
     flow_path p;
     FLOW_ASSERT(path >= 0 && path < FLOW_PATH_COUNT);
-    (void)path;
-    p.alpha = t;
-    p.sigma = 1 - t;
-    p.dalpha = 1;
-    p.dsigma = -1;
+    p.alpha = t, p.sigma = 1 - t, p.dalpha = 1, p.dsigma = -1;
+    if (path == FLOW_VP) return flowi_path_vp(t);
+    if (path == FLOW_COSINE) {
+        p.alpha = flowi_sin(turn * t), p.sigma = flowi_cos(turn * t);
+        p.dalpha = turn * p.sigma, p.dsigma = -turn * p.alpha;
+    } else if (path == FLOW_VE) {
+        p.alpha = 1, p.sigma = FLOWI_R(0.01) * flowi_exp(log_2500 * (1 - t));
+        p.dalpha = 0, p.dsigma = -log_2500 * p.sigma;
+    }
     return p;
+}
+
+FLOW_API const char *flow_path_name(int path) {
+    static const char *const names[FLOW_PATH_COUNT] = {"linear", "VP", "cosine", "VE"};
+    FLOW_ASSERT(path >= 0 && path < FLOW_PATH_COUNT);
+    return names[path];
 }
 
 FLOW_API void flow_path_sample(int path, flow_real *xt, flow_real *ut, const flow_real *x0,
@@ -4093,6 +4475,44 @@ FLOW_API void flow_path_sample(int path, flow_real *xt, flow_real *ut, const flo
             ut[j] = p.dalpha * data + p.dsigma * noise;
         }
     }
+}
+
+/* E x0 = a[0] x + b[0] p and E x1 = a[1] x + b[1] p for a prediction p. From a velocity, both solve
+ * two linear equations of determinant alpha sigma' - sigma alpha'. */
+static void flowi_path_ends(flow_real *a, flow_real *b, flow_path p, int from) {
+    const flow_real det = p.alpha * p.dsigma - p.sigma * p.dalpha;
+    if (from == FLOW_VELOCITY) {
+        a[0] = -p.dalpha / det, b[0] = p.alpha / det;
+        a[1] = p.dsigma / det, b[1] = -p.sigma / det;
+    } else if (from == FLOW_DATA) {
+        a[0] = 1 / p.sigma, b[0] = -p.alpha / p.sigma;
+        a[1] = 0, b[1] = 1;
+    } else {
+        a[0] = 0, b[0] = from == FLOW_SCORE ? -p.sigma : 1;
+        a[1] = 1 / p.alpha, b[1] = -p.sigma * b[0] / p.alpha;
+    }
+}
+
+FLOW_API int flow_path_convert(int path, int to, flow_real *y, int from, const flow_real *p,
+                               const flow_real *x, const flow_real *t, int n, int d) {
+    int i, j;
+    FLOW_ASSERT(to >= FLOW_VELOCITY && to <= FLOW_SCORE);
+    FLOW_ASSERT(from >= FLOW_VELOCITY && from <= FLOW_SCORE);
+    for (i = 0; i < n; i++) {
+        const flow_path q = flow_path_at(path, t[i]);
+        flow_real a[2], b[2], ax = 0, bp = 1;
+        flowi_path_ends(a, b, q, from);
+        if (to != from) {
+            if (to == FLOW_VELOCITY)
+                ax = q.dsigma * a[0] + q.dalpha * a[1], bp = q.dsigma * b[0] + q.dalpha * b[1];
+            if (to == FLOW_DATA) ax = a[1], bp = b[1];
+            if (to == FLOW_NOISE) ax = a[0], bp = b[0];
+            if (to == FLOW_SCORE) ax = -a[0] / q.sigma, bp = -b[0] / q.sigma;
+        }
+        if (!(flowi_finite(ax) && flowi_finite(bp))) return FLOW_E_SINGULAR;
+        for (j = i * d; j < (i + 1) * d; j++) y[j] = ax * x[j] + bp * p[j];
+    }
+    return FLOW_OK;
 }
 
 /* dL/dv = 2 (v - u)/n */
@@ -4110,6 +4530,146 @@ FLOW_API int flow_cfm_loss(flow_net *net, flow_real *loss, const flow_real *x, c
     *loss = sum / (flow_real)n;
     if (!flowi_finite(*loss)) return FLOW_E_FINITE;
     flow_net_backward(net, NULL, v, n);
+    return FLOW_OK;
+}
+
+/* Section 12. */
+static int flowi_assign(int *match, flow_real *total, const flow_real *cost, int n, flow_real *v,
+                        int *work);
+
+FLOW_API int flow_ot_init(flow_ot *o, int batch, int d) {
+    const size_t square = flowi_size(batch, batch, 1);
+    flow_real *block;
+    int *index;
+    FLOW_ASSERT(o && batch > 0 && d > 0);
+    memset(o, 0, sizeof *o);
+    block = flowi_new(square + 3 * (size_t)batch + flowi_size(batch, d, 1));
+    index = (int *)FLOW_MALLOC(4 * (size_t)batch * sizeof(int));
+    if (!block || !index) {
+        flow_release(block);
+        flow_release(index);
+        return FLOW_E_MEMORY;
+    }
+    o->batch = batch;
+    o->d = d;
+    o->tol = FLOWI_R(1e-3);
+    o->most = 10000;
+    o->memory = block;
+    o->plan = flowi_carve(&block, square);
+    o->dual = flowi_carve(&block, 3 * (size_t)batch);
+    o->point = block;
+    o->index = index;
+    o->match = index;
+    o->work = index + batch;
+    return FLOW_OK;
+}
+
+FLOW_API void flow_ot_free(flow_ot *o) {
+    flow_release(o->memory);
+    flow_release(o->index);
+    memset(o, 0, sizeof *o);
+}
+
+/* plan[i*n + j] = |x1_i - x0_j|^2 */
+static int flowi_ot_cost(flow_ot *o, const flow_real *x0, const flow_real *x1, int n) {
+    const int d = o->d;
+    int i, j;
+    FLOW_ASSERT(o->plan && n <= o->batch);
+    if (n < 1) return FLOW_E_EMPTY;
+    for (i = 0; i < n; i++) {
+        flow_real *row = o->plan + (size_t)i * (size_t)n;
+        for (j = 0; j < n; j++) row[j] = flowi_square_distance(x1 + i * d, x0 + j * d, d);
+        if (!flowi_all_finite(row, n)) return FLOW_E_FINITE;
+    }
+    return FLOW_OK;
+}
+
+/* Row i of x0 becomes its old row match[i]. */
+static void flowi_ot_reorder(flow_ot *o, flow_real *x0, int n) {
+    const int d = o->d;
+    int i;
+    flowi_copy(o->point, x0, n * d);
+    for (i = 0; i < n; i++) flowi_copy(x0 + i * d, o->point + o->match[i] * d, d);
+}
+
+FLOW_API int flow_ot_exact(flow_ot *o, flow_real *x0, const flow_real *x1, int n) {
+    int err = flowi_ot_cost(o, x0, x1, n);
+    if (err == FLOW_OK)
+        err = flowi_assign(o->match, &o->total, o->plan, n, o->dual, o->work);
+    if (err < 0) return err;
+    o->total /= (flow_real)n;
+    flowi_ot_reorder(o, x0, n);
+    return FLOW_OK;
+}
+
+/* log sum_j exp((g_j - cost_j)/epsilon) over n costs that lie `stride` apart. */
+static flow_real flowi_ot_soft(const flow_real *cost, size_t stride, const flow_real *g,
+                               flow_real epsilon, int n, flow_real *score) {
+    flow_real most = -FLOWI_INFINITY, sum = 0;
+    int j;
+    for (j = 0; j < n; j++) {
+        score[j] = (g[j] - cost[(size_t)j * stride]) / epsilon;
+        if (score[j] > most) most = score[j];
+    }
+    for (j = 0; j < n; j++) score[j] = flowi_exp(score[j] - most);
+    for (j = 0; j < n; j++) sum += score[j];
+    return most + flowi_log(sum);
+}
+
+/* One iteration: g makes the columns of pi_ij = exp((f_i + g_j - c_ij)/epsilon) sum to 1/n, then f
+ * the rows, which puts the columns off again. Returns how far the f before had put them off,
+ * sum_j |sum_i pi_ij - 1/n|: the change of g tells. */
+static flow_real flowi_ot_iterate(flow_ot *o, flow_real epsilon, int n) {
+    flow_real *f = o->dual, *g = f + o->batch, *score = g + o->batch, off = 0;
+    const flow_real log_n = flowi_log((flow_real)n);
+    int i, j;
+    for (j = 0; j < n; j++) {
+        const flow_real old = g[j];
+        g[j] = -epsilon * (log_n + flowi_ot_soft(o->plan + j, (size_t)n, f, epsilon, n, score));
+        off += flowi_fabs(flowi_exp((old - g[j]) / epsilon) - 1) / (flow_real)n;
+    }
+    for (i = 0; i < n; i++)
+        f[i] = -epsilon * (log_n + flowi_ot_soft(o->plan + (size_t)i * (size_t)n, 1, g, epsilon, n,
+                                                 score));
+    return off;
+}
+
+/* The duals for an epsilon that halves from the mean cost down to the one asked for: each start is
+ * then near its end, where a cold one would crawl. */
+static int flowi_ot_scale(flow_ot *o, flow_real epsilon, int n) {
+    flow_real mean = 0, off = 1;
+    int i;
+    for (i = 0; i < n * n; i++) mean += o->plan[i] / (flow_real)n / (flow_real)n;
+    for (i = 0; i < 2 * o->batch; i++) o->dual[i] = 0;
+    for (; mean > epsilon; mean /= 2) flowi_ot_iterate(o, mean, n);
+    for (i = 0; i < o->most; i++) {
+        off = flowi_ot_iterate(o, epsilon, n);
+        if (!flowi_finite(off)) return FLOW_E_FINITE;
+        if (i > 0 && off <= o->tol) return FLOW_OK;
+    }
+    return FLOW_E_CONVERGE;
+}
+
+FLOW_API int flow_ot_sinkhorn(flow_ot *o, flow_rng *rng, flow_real *x0, const flow_real *x1,
+                              flow_real epsilon, int n) {
+    const flow_real *f = o->dual, *g = f + o->batch;
+    flow_real total = 0;
+    int i, j, err;
+    FLOW_ASSERT(epsilon > 0 && rng);
+    err = flowi_ot_cost(o, x0, x1, n);
+    if (err == FLOW_OK) err = flowi_ot_scale(o, epsilon, n);
+    if (err < 0) return err;
+    for (i = 0; i < n; i++) {
+        flow_real *row = o->plan + (size_t)i * (size_t)n;
+        for (j = 0; j < n; j++) {
+            const flow_real cost = row[j];
+            row[j] = flowi_exp((f[i] + g[j] - cost) / epsilon);
+            total += row[j] * cost;
+        }
+        o->match[i] = flow_rng_categorical(rng, row, n);
+    }
+    o->total = total;
+    flowi_ot_reorder(o, x0, n);
     return FLOW_OK;
 }
 
@@ -4336,88 +4896,405 @@ FLOW_API flow_field flow_marginal_field(flow_marginal *g) {
     return f;
 }
 
+FLOW_API void flow_onehot(flow_real *c, const int *label, int n, int classes) {
+    int i, k;
+    for (i = 0; i < n; i++)
+        for (k = 0; k < classes; k++) c[i * classes + k] = label[i] == k ? 1 : 0;
+}
+
+FLOW_API void flow_label_dropout(flow_rng *rng, int *label, flow_real p, int n) {
+    int i;
+    for (i = 0; i < n; i++)
+        if (flow_rng_uniform(rng) < p) label[i] = -1;
+}
+
+/* The network on m <= batch points with the one condition in every row. */
+static void flowi_given_forward(const flow_given *g, flow_real *v, const flow_real *x,
+                                const flow_real *t, int m) {
+    flow_net *net = g->net;
+    flow_real *rows = net->s; /* free until a tangent needs it */
+    int i;
+    for (i = 0; i < m * net->cond; i++) rows[i] = g->c ? g->c[i % net->cond] : 0;
+    flow_net_forward(net, v, x, t, rows, m);
+}
+
+static int flowi_given_tangent(void *ctx, flow_real *v, flow_real *jv, const flow_real *x,
+                               const flow_real *t, const flow_real *s, int n, int k) {
+    const flow_given *g = (const flow_given *)ctx;
+    const int d = g->net->d;
+    int i, j;
+    for (i = 0; i < n; i += g->net->batch) {
+        const int m = flowi_min(g->net->batch, n - i);
+        flowi_given_forward(g, v + i * d, x + i * d, t + i, m);
+        for (j = 0; j < k; j++)
+            flow_net_tangent(g->net, jv + (j * n + i) * d, s + (j * n + i) * d, m, 1);
+    }
+    return FLOW_OK;
+}
+
+static int flowi_given_velocity(void *ctx, flow_real *v, const flow_real *x, const flow_real *t,
+                                int n) {
+    return flowi_given_tangent(ctx, v, NULL, x, t, NULL, n, 0);
+}
+
+FLOW_API flow_field flow_given_field(flow_given *g) {
+    flow_field f = flow_field_of(g->net->d, flowi_given_velocity, g);
+    f.tangent = flowi_given_tangent;
+    return f;
+}
+
+FLOW_API int flow_guidance_init(flow_guidance *g, flow_field cond, flow_field uncond, flow_real w,
+                                int batch) {
+    const size_t points = flowi_size(batch, cond.d, 1);
+    FLOW_ASSERT(g && cond.d == uncond.d && batch > 0);
+    memset(g, 0, sizeof *g);
+    g->cond = cond;
+    g->uncond = uncond;
+    g->w = w;
+    g->batch = batch;
+    g->v = flowi_new(2 * points);
+    if (!g->v) return FLOW_E_MEMORY;
+    g->jv = g->v + points;
+    return FLOW_OK;
+}
+
+FLOW_API void flow_guidance_free(flow_guidance *g) {
+    flow_release(g->v);
+    memset(g, 0, sizeof *g);
+}
+
+/* The field that is alone when w is 1 or 0, else NULL. */
+static const flow_field *flowi_guidance_alone(const flow_guidance *g) {
+    if (g->w >= 1 && g->w <= 1) return &g->cond;
+    return g->w >= 0 && g->w <= 0 ? &g->uncond : NULL;
+}
+
+/* y = other + w (y - other) */
+static void flowi_guide(flow_real *y, const flow_real *other, flow_real w, int count) {
+    int i;
+    for (i = 0; i < count; i++) y[i] = other[i] + w * (y[i] - other[i]);
+}
+
+static int flowi_guidance_velocity(void *ctx, flow_real *v, const flow_real *x,
+                                   const flow_real *t, int n) {
+    const flow_guidance *g = (const flow_guidance *)ctx;
+    const flow_field *alone = flowi_guidance_alone(g);
+    const int d = g->cond.d;
+    int i, err;
+    if (alone) return alone->velocity(alone->ctx, v, x, t, n);
+    for (i = 0; i < n; i += g->batch) {
+        const int m = flowi_min(g->batch, n - i);
+        err = g->cond.velocity(g->cond.ctx, v + i * d, x + i * d, t + i, m);
+        if (err == FLOW_OK) err = g->uncond.velocity(g->uncond.ctx, g->v, x + i * d, t + i, m);
+        if (err < 0) return err;
+        flowi_guide(v + i * d, g->v, g->w, m * d);
+    }
+    return FLOW_OK;
+}
+
+/* The Jacobian is as linear as the field: J s is guided like v, one tangent at a time. */
+static int flowi_guidance_tangent(void *ctx, flow_real *v, flow_real *jv, const flow_real *x,
+                                  const flow_real *t, const flow_real *s, int n, int k) {
+    const flow_guidance *g = (const flow_guidance *)ctx;
+    const int d = g->cond.d;
+    int i, j, err = FLOW_OK;
+    for (i = 0; i < n && err == FLOW_OK; i += g->batch) {
+        const int m = flowi_min(g->batch, n - i);
+        for (j = 0; j < k && err == FLOW_OK; j++) {
+            const int at = (j * n + i) * d;
+            const flow_real *xi = x + i * d, *ti = t + i;
+            err = g->cond.tangent(g->cond.ctx, v + i * d, jv + at, xi, ti, s + at, m, 1);
+            if (err < 0) return err;
+            err = g->uncond.tangent(g->uncond.ctx, g->v, g->jv, xi, ti, s + at, m, 1);
+            flowi_guide(jv + at, g->jv, g->w, m * d);
+            if (j == k - 1) flowi_guide(v + i * d, g->v, g->w, m * d);
+        }
+    }
+    return err;
+}
+
+FLOW_API flow_field flow_guidance_field(flow_guidance *g) {
+    flow_field f = flow_field_of(g->cond.d, flowi_guidance_velocity, g);
+    if (g->cond.tangent && g->uncond.tangent) f.tangent = flowi_guidance_tangent;
+    return f;
+}
+
+/* One step from t: score = -E[x0 | x]/sigma, so that the drift is v - noise E[x0 | x]. */
+static int flowi_sde_step(flow_cnf *c, flow_rng *rng, flow_real *x, int path, flow_real noise,
+                          flow_real t, flow_real h, int n) {
+    const int count = n * c->field.d;
+    const flow_real kick = flowi_sqrt(2 * noise * h * flow_path_at(path, t).sigma);
+    flow_real *mean = c->xh, *z = c->xh + c->batch * c->field.d;
+    int i, err;
+    for (i = 0; i < n; i++) c->t[i] = t;
+    err = c->field.velocity(c->field.ctx, c->v, x, c->t, n);
+    if (err == FLOW_OK)
+        err = flow_path_convert(path, FLOW_NOISE, mean, FLOW_VELOCITY, c->v, x, c->t, n,
+                                c->field.d);
+    if (err < 0) return err;
+    flow_normal_sample(rng, z, n, c->field.d);
+    for (i = 0; i < count; i++) x[i] += h * (c->v[i] - noise * mean[i]) + kick * z[i];
+    return flowi_all_finite(x, count) ? FLOW_OK : FLOW_E_FINITE;
+}
+
+FLOW_API int flow_sde_transport(flow_cnf *c, flow_rng *rng, flow_real *x, int path,
+                                flow_real noise, flow_real t0, flow_real t1, int n) {
+    const flow_real h = (t1 - t0) / (flow_real)c->steps;
+    int i, k, err = FLOW_OK;
+    FLOW_ASSERT(c->state && rng && noise >= 0 && t1 >= t0);
+    if (c->steps < 1) return FLOW_E_EMPTY;
+    for (i = 0; i < n && err == FLOW_OK; i += c->batch)
+        for (k = 0; k < c->steps && err == FLOW_OK; k++)
+            err = flowi_sde_step(c, rng, x + i * c->field.d, path, noise, t0 + (flow_real)k * h, h,
+                                 flowi_min(c->batch, n - i));
+    return err;
+}
+
+FLOW_API void flow_tokens_noise(const flow_tokens *s, flow_rng *rng, int *x0, int n) {
+    int i;
+    for (i = 0; i < n * s->length; i++)
+        x0[i] = s->source == FLOW_MASK ? s->tokens : flow_rng_below(rng, s->tokens);
+}
+
+FLOW_API void flow_tokens_path(const flow_tokens *s, flow_rng *rng, int *xt, const int *x0,
+                               const int *x1, const flow_real *t, int n) {
+    int i;
+    for (i = 0; i < n * s->length; i++)
+        xt[i] = flow_rng_uniform(rng) < t[i / s->length] ? x1[i] : x0[i];
+}
+
+/* Tokens of x that are not y's; a mask agrees with everything. */
+static int flowi_tokens_apart(const flow_tokens *s, const int *x, const int *y) {
+    int l, apart = 0;
+    for (l = 0; l < s->length; l++) apart += x[l] != y[l] && x[l] != s->tokens;
+    return apart;
+}
+
+/* p_t(x | y) falls by one factor with every token in which x and y differ: with the mask by 0,
+ * uniform by ((1-t)/K) / (t + (1-t)/K). It is counted from the nearest data, so that the largest
+ * of all weights is 1 and not lost to rounding. */
+FLOW_API int flow_token_set_posterior(void *ctx, flow_real *p, const int *x, const flow_real *t,
+                                      int n) {
+    const flow_token_set *q = (const flow_token_set *)ctx;
+    const int length = q->s.length, tokens = q->s.tokens;
+    int i, j, l, near;
+    for (i = 0; i < n; i++, x += length, p += length * tokens) {
+        const flow_real factor = q->s.source == FLOW_MASK
+                                     ? 0 : (1 - t[i]) / ((flow_real)tokens * t[i] + (1 - t[i]));
+        flow_real sum = 0;
+        for (near = length, j = 0; j < q->count; j++)
+            near = flowi_min(near, flowi_tokens_apart(&q->s, x, q->data + j * length));
+        for (j = 0; j < length * tokens; j++) p[j] = 0;
+        for (j = 0; j < q->count; j++) {
+            flow_real w = q->weight[j];
+            for (l = flowi_tokens_apart(&q->s, x, q->data + j * length); l > near; l--) w *= factor;
+            for (l = 0; l < length; l++) p[l * tokens + q->data[j * length + l]] += w;
+            sum += w;
+        }
+        for (j = 0; j < length * tokens; j++) p[j] /= sum;
+    }
+    return FLOW_OK;
+}
+
+/* Logits [n*length*tokens] of up to a batch, into net->v. */
+static void flowi_token_net_forward(const flow_token_net *q, const int *x, const flow_real *t,
+                                    int n) {
+    flow_net *net = q->net;
+    FLOW_ASSERT(net->d == q->s.length * q->s.tokens && net->cond == 0);
+    flow_onehot(net->s, x, n * q->s.length, q->s.tokens);
+    flow_net_forward(net, net->v, net->s, t, NULL, n);
+}
+
+FLOW_API int flow_token_net_posterior(void *ctx, flow_real *p, const int *x, const flow_real *t,
+                                      int n) {
+    const flow_token_net *q = (const flow_token_net *)ctx;
+    const int d = q->net->d, tokens = q->s.tokens;
+    int i, j;
+    for (i = 0; i < n; i += q->net->batch) {
+        const int m = flowi_min(q->net->batch, n - i);
+        flowi_token_net_forward(q, x + i * q->s.length, t + i, m);
+        flowi_copy(p + i * d, q->net->v, m * d);
+        for (j = 0; j < m * q->s.length; j++) flowi_softmax(p + i * d + j * tokens, tokens);
+    }
+    return FLOW_OK;
+}
+
+/* d loss/d logit_k = (P(k) - [k = x1])/n */
+FLOW_API int flow_token_net_loss(flow_token_net *q, flow_real *loss, const int *xt, const int *x1,
+                                 const flow_real *t, int n) {
+    const int tokens = q->s.tokens;
+    flow_real *p = q->net->v, sum = 0;
+    int i, k;
+    FLOW_ASSERT(n <= q->net->batch);
+    if (n < 1) return FLOW_E_EMPTY;
+    flowi_token_net_forward(q, xt, t, n);
+    for (i = 0; i < n * q->s.length; i++, p += tokens) {
+        sum -= p[x1[i]];
+        sum += flowi_softmax(p, tokens); /* log sum exp of the logits */
+        for (k = 0; k < tokens; k++) p[k] = (p[k] - (k == x1[i] ? 1 : 0)) / (flow_real)n;
+    }
+    *loss = sum / (flow_real)n;
+    if (!flowi_finite(*loss)) return FLOW_E_FINITE;
+    flow_net_backward(q->net, NULL, q->net->v, n);
+    return FLOW_OK;
+}
+
+FLOW_API int flow_tokens_rates(const flow_tokens *s, flow_real *u, const flow_real *p, const int *x,
+                               const flow_real *t, int n) {
+    const int tokens = s->tokens;
+    int i, k;
+    for (i = 0; i < n * s->length; i++, u += tokens + 1, p += tokens) {
+        const flow_real left = 1 - t[i / s->length];
+        if (!(left > FLOWI_EPS)) return FLOW_E_SINGULAR;
+        for (k = 0; k <= tokens; k++)
+            u[k] = ((k < tokens ? p[k] : 0) - (k == x[i] ? 1 : 0)) / left;
+    }
+    return FLOW_OK;
+}
+
+/* With probability h/(1 - t) a token is drawn anew from its posterior; u is what is left of the
+ * one draw, again uniform. */
+static void flowi_tokens_step(const flow_tokens *s, flow_rng *rng, int *x, const flow_real *p,
+                              flow_real chance, int n) {
+    int i, k;
+    for (i = 0; i < n * s->length; i++, p += s->tokens) {
+        flow_real u = flow_rng_uniform(rng) / chance;
+        if (u >= 1) continue;
+        for (k = 0; k < s->tokens - 1 && u >= p[k]; k++) u -= p[k];
+        x[i] = k;
+    }
+}
+
+FLOW_API int flow_tokens_sample(const flow_tokens *s, flow_rng *rng, int *x,
+                                flow_posterior_fn posterior, void *ctx, int steps, int n) {
+    const size_t points = flowi_size(n, s->length, s->tokens);
+    flow_real *p, *t;
+    int i, k, err = FLOW_OK;
+    if (steps < 1) return FLOW_E_EMPTY;
+    p = flowi_new(points + (size_t)n);
+    if (!p) return FLOW_E_MEMORY;
+    t = p + points;
+    flow_tokens_noise(s, rng, x, n);
+    for (k = 0; k < steps && err == FLOW_OK; k++) {
+        for (i = 0; i < n; i++) t[i] = (flow_real)k / (flow_real)steps;
+        err = posterior(ctx, p, x, t, n);
+        if (err == FLOW_OK)
+            flowi_tokens_step(s, rng, x, p, 1 / (flow_real)(steps - k), n);
+    }
+    flow_release(p);
+    return err;
+}
+
 /* ------------------------------------------------------------------- 12 metrics and checks */
 
-/* One row more is matched: from it, the cheapest chain of exchanges that ends in a free column is
- * grown column by column (Dijkstra on cost - u - v >= 0). Arrays are numbered from 1, column 0 is
- * where the search starts. */
-static int flowi_assign_row(const flow_real *cost, int n, int row, flow_real *u, flow_real *v,
-                            flow_real *least, int *owner, int *from, int *done) {
-    int j, j0 = 0;
-    owner[0] = row;
-    for (j = 0; j <= n; j++) {
-        least[j] = FLOWI_INFINITY;
-        done[j] = 0;
+/* Auction [Bertsekas 1988]: columns have prices -v. A row without a column takes the one that is
+ * cheapest for it, at a price so high that it comes out `step` worse than the second cheapest;
+ * whoever had the column bids again. It ends within n step of the least total, or, where prices
+ * are so high that a step is lost in rounding, after 50 n bids. */
+static void flowi_assign_bids(int *match, int *owner, flow_real *v, const flow_real *cost, int n,
+                              flow_real step, int *queue) {
+    long bids = 50 * (long)n;
+    int j, waiting = n;
+    for (j = 0; j < n; j++) owner[j] = -1, match[j] = -1, queue[j] = j;
+    while (waiting > 0 && bids-- > 0) {
+        const int row = queue[--waiting];
+        const flow_real *c = cost + (size_t)row * (size_t)n;
+        flow_real least = FLOWI_INFINITY, second = FLOWI_INFINITY;
+        int best = 0;
+        for (j = 0; j < n; j++) {
+            const flow_real rest = c[j] - v[j];
+            if (rest >= second) continue;
+            second = rest < least ? least : rest;
+            if (rest < least) least = rest, best = j;
+        }
+        v[best] -= n > 1 ? second - least + step : 0;
+        if (owner[best] >= 0) match[queue[waiting++] = owner[best]] = -1;
+        owner[best] = row;
+        match[row] = best;
     }
+}
+
+/* One row more: the shortest way from it to a column that nobody has, over cost - v >= that of each
+ * row's own column (Dijkstra), and then everybody on the way moves on by one column. open[count ...
+ * n-1] are the columns whose distance d is final. */
+static int flowi_assign_row(int *match, int *owner, flow_real *v, const flow_real *cost, int n,
+                            int row, flow_real *d, int *from, int *open) {
+    flow_real far = 0, own = 0;
+    int i = row, j, k, count = n, next;
+    for (j = 0; j < n; j++) open[j] = j, d[j] = FLOWI_INFINITY;
     do {
-        const int i0 = owner[j0];
-        const flow_real *row_cost = cost + (size_t)(i0 - 1) * (size_t)n;
-        flow_real delta = FLOWI_INFINITY;
-        int j1 = 0;
-        done[j0] = 1;
-        for (j = 1; j <= n; j++) {
-            const flow_real rest = row_cost[j - 1] - u[i0] - v[j];
-            if (done[j]) continue;
-            if (rest < least[j]) {
-                least[j] = rest;
-                from[j] = j0;
-            }
-            if (least[j] < delta) {
-                delta = least[j];
-                j1 = j;
-            }
+        const flow_real *c = cost + (size_t)i * (size_t)n;
+        int best = 0;
+        for (k = 0; k < count; k++) {
+            const flow_real way = c[open[k]] - v[open[k]] - own;
+            j = open[k];
+            if (way < d[j]) d[j] = way, from[j] = i;
+            if (d[j] < d[open[best]]) best = k;
         }
-        if (j1 == 0) return FLOW_E_FINITE; /* a difference of costs has overflowed */
-        for (j = 0; j <= n; j++) {
-            if (done[j]) {
-                u[owner[j]] += delta;
-                v[j] -= delta;
-            } else {
-                least[j] -= delta;
-            }
-        }
-        j0 = j1;
-    } while (owner[j0] != 0);
+        j = open[best];
+        far = d[j];
+        if (!flowi_finite(far)) return FLOW_E_FINITE; /* a difference of costs has overflowed */
+        open[best] = open[--count];
+        open[count] = j;
+        i = owner[j];
+        if (i >= 0) own = cost[(size_t)i * (size_t)n + (size_t)j] - v[j] - far;
+    } while (i >= 0);
+    for (k = count; k < n; k++) v[open[k]] += d[open[k]] - far;
     do {
-        const int j1 = from[j0];
-        owner[j0] = owner[j1];
-        j0 = j1;
-    } while (j0 != 0);
+        i = owner[j] = from[j];
+        next = match[i];
+        match[i] = j;
+        j = next;
+    } while (i != row);
+    return FLOW_OK;
+}
+
+/* Has row i the cheapest column there is for it? If not, it gives up the one it has. */
+static void flowi_assign_review(int *match, int *owner, const flow_real *v, const flow_real *cost,
+                                int n, int i) {
+    const flow_real *c = cost + (size_t)i * (size_t)n;
+    int j;
+    for (j = 0; j < n && match[i] >= 0; j++) {
+        if (c[j] - v[j] >= c[match[i]] - v[match[i]]) continue;
+        owner[match[i]] = -1;
+        match[i] = -1;
+    }
+}
+
+/* flow_assign for cost[n*n] known to be finite; v: [2*n], work: [3*n]. Auctions with ever smaller
+ * steps leave few rows without their cheapest column; for these, exact shortest ways. */
+static int flowi_assign(int *match, flow_real *total, const flow_real *cost, int n, flow_real *v,
+                        int *work) {
+    flow_real most = 0, step;
+    int *owner = work, i, err = FLOW_OK;
+    for (i = 0; i < n; i++) v[i] = 0;
+    for (i = 0; i < n * n; i++)
+        if (flowi_fabs(cost[i]) > most) most = flowi_fabs(cost[i]);
+    if (!flowi_finite(most * (flow_real)n)) return FLOW_E_FINITE;
+    for (step = most / 20; step > most * FLOWI_R(1e-6); step /= 10)
+        flowi_assign_bids(match, owner, v, cost, n, step, work + n);
+    for (i = 0; i < n; i++) flowi_assign_review(match, owner, v, cost, n, i);
+    for (i = 0; i < n && err == FLOW_OK; i++)
+        if (match[i] < 0)
+            err = flowi_assign_row(match, owner, v, cost, n, i, v + n, work + n, work + 2 * n);
+    if (err < 0) return err;
+    for (*total = 0, i = 0; i < n; i++) *total += cost[(size_t)i * (size_t)n + (size_t)match[i]];
     return FLOW_OK;
 }
 
 FLOW_API int flow_assign(int *match, flow_real *total, const flow_real *cost, int n) {
-    const size_t m = (size_t)n + 1;
-    flow_real *u, sum = 0;
-    int *owner, i, j, err = FLOW_OK;
+    flow_real *v;
+    int *work, i, err = FLOW_E_MEMORY;
     FLOW_ASSERT(match && total && cost);
     if (n < 1) return FLOW_E_EMPTY;
     for (i = 0; i < n; i++)
         if (!flowi_all_finite(cost + (size_t)i * (size_t)n, n)) return FLOW_E_FINITE;
-    u = flowi_new(3 * m);
-    owner = (int *)FLOW_MALLOC(3 * m * sizeof(int));
-    if (!u || !owner) {
-        flow_release(u);
-        flow_release(owner);
-        return FLOW_E_MEMORY;
-    }
-    memset(owner, 0, 3 * m * sizeof(int));
-    for (i = 1; i <= n && err == FLOW_OK; i++)
-        err = flowi_assign_row(cost, n, i, u, u + m, u + 2 * m, owner, owner + m, owner + 2 * m);
-    for (j = 1; j <= n && err == FLOW_OK; j++) match[owner[j] - 1] = j - 1;
-    for (i = 0; i < n && err == FLOW_OK; i++)
-        sum += cost[(size_t)i * (size_t)n + (size_t)match[i]];
-    if (err == FLOW_OK) *total = sum;
-    flow_release(u);
-    flow_release(owner);
+    v = flowi_new(2 * (size_t)n);
+    work = (int *)FLOW_MALLOC(3 * (size_t)n * sizeof(int));
+    if (v && work) err = flowi_assign(match, total, cost, n, v, work);
+    flow_release(v);
+    flow_release(work);
     return err;
-}
-
-static flow_real flowi_square_distance(const flow_real *x, const flow_real *y, int d) {
-    flow_real sum = 0;
-    int j;
-    for (j = 0; j < d; j++) sum += (x[j] - y[j]) * (x[j] - y[j]);
-    return sum;
 }
 
 FLOW_API int flow_w2(flow_real *w2, const flow_real *x, const flow_real *y, int n, int d) {
@@ -4436,6 +5313,28 @@ FLOW_API int flow_w2(flow_real *w2, const flow_real *x, const flow_real *y, int 
     if (err == FLOW_OK) *w2 = flowi_sqrt(total / (flow_real)n);
     flow_release(cost);
     flow_release(match);
+    return err;
+}
+
+FLOW_API int flow_path_energy(flow_cnf *c, flow_real *energy, flow_real *x, int n) {
+    const int d = c->field.d;
+    const flow_real h = 1 / (flow_real)c->steps;
+    flow_real sum = 0;
+    int i, k, err = FLOW_OK;
+    FLOW_ASSERT(c->state && energy);
+    if (n < 1 || c->steps < 1) return FLOW_E_EMPTY;
+    c->with_logp = 0;
+    for (i = 0; i < n && err == FLOW_OK; i += c->batch) {
+        c->n = flowi_min(c->batch, n - i);
+        for (k = 0; k < c->steps && err == FLOW_OK; k++) {
+            const flow_real t = (flow_real)k * h;
+            err = flowi_cnf_rate(c, c->v, x + i * d, t);
+            sum += h * flowi_dot(c->v, c->v, c->n * d);
+            if (err == FLOW_OK)
+                err = flow_ode_step(&c->ode, flowi_cnf_rate, c, x + i * d, t, h, c->n * d);
+        }
+    }
+    *energy = sum / (flow_real)n;
     return err;
 }
 
@@ -4711,21 +5610,26 @@ static int flowi_dat_fail(flow_dat *f, int err) {
     return f->error;
 }
 
-FLOW_API int flow_dat_open(flow_dat *f, const char *path, const char *title) {
-    const int kept = errno;
-    size_t length;
-    FLOW_ASSERT(f && path && title);
+/* Opens the file beside its place, for text ("w") or bytes ("wb"). */
+static int flowi_dat_begin(flow_dat *f, const char *path, const char *mode) {
+    const size_t length = strlen(path);
     memset(f, 0, sizeof *f);
-    length = strlen(path);
     f->path = (char *)FLOW_MALLOC(2 * length + 8);
     if (!f->path) return flowi_dat_fail(f, FLOW_E_MEMORY);
     f->aside = f->path + length + 1;
     memcpy(f->path, path, length + 1);
     memcpy(f->aside, path, length);
     memcpy(f->aside + length, ".part", 6);
-    f->file = fopen(f->aside, "w");
+    f->file = fopen(f->aside, mode);
     if (!f->file) flowi_dat_fail(f, FLOW_E_OPEN);
-    else if (fprintf(f->file, "# %s\n", title) < 0) flowi_dat_fail(f, FLOW_E_FILE);
+    return f->error;
+}
+
+FLOW_API int flow_dat_open(flow_dat *f, const char *path, const char *title) {
+    const int kept = errno;
+    FLOW_ASSERT(f && path && title);
+    if (flowi_dat_begin(f, path, "w") == FLOW_OK && fprintf(f->file, "# %s\n", title) < 0)
+        flowi_dat_fail(f, FLOW_E_FILE);
     if (f->error != FLOW_OK) flow_dat_discard(f);
     errno = kept;
     return f->error;
@@ -4878,6 +5782,653 @@ FLOW_API int flow_points_read(flow_real **x, int *n, int *line, int d, const cha
     *x = t.x;
     *n = (int)(t.count / (size_t)d);
     return FLOW_OK;
+}
+
+/* Bytes of files. Numbers are put together by shifts, so that the order in which this machine keeps
+ * its own does not matter. */
+
+static uint64_t flowi_little(const unsigned char *b, int bytes) {
+    uint64_t v = 0;
+    while (bytes > 0) v = v << 8 | b[--bytes];
+    return v;
+}
+
+static uint64_t flowi_big(const unsigned char *b, int bytes) {
+    uint64_t v = 0;
+    int k;
+    for (k = 0; k < bytes; k++) v = v << 8 | b[k];
+    return v;
+}
+
+static void flowi_put_little(unsigned char *b, uint64_t v, int bytes) {
+    int k;
+    for (k = 0; k < bytes; k++) b[k] = (unsigned char)(v >> 8 * k & 0xFF);
+}
+
+static int flowi_file_read(FILE *file, unsigned char *to, size_t count) {
+    if (fread(to, 1, count, file) == count) return FLOW_OK;
+    return ferror(file) ? FLOW_E_FILE : FLOW_E_FORMAT;
+}
+
+/* The bytes from here to the end. */
+static int flowi_file_rest(FILE *file, uint64_t *rest) {
+    const long here = ftell(file);
+    long end;
+    if (here < 0 || fseek(file, 0, SEEK_END) != 0) return FLOW_E_FILE;
+    end = ftell(file);
+    if (end < here || fseek(file, here, SEEK_SET) != 0) return FLOW_E_FILE;
+    *rest = (uint64_t)(end - here);
+    return FLOW_OK;
+}
+
+/* Models as tensors. */
+
+static size_t flowi_tensor_size(const flow_tensor *t) {
+    return flowi_size(t->rows, t->cols ? t->cols : 1, 1);
+}
+
+static flow_tensor flowi_tensor(const char *prefix, int k, const char *what, flow_real *value,
+                                int rows, int cols) {
+    flow_tensor t;
+    const int length = snprintf(t.name, sizeof t.name, "%s%d.%s", prefix, k, what);
+    FLOW_ASSERT(length > 0 && length < (int)sizeof t.name);
+    (void)length;
+    t.value = value;
+    t.rows = rows;
+    t.cols = cols;
+    return t;
+}
+
+/* Between two layers of nn.Sequential stands an activation, which has a number too. */
+FLOW_API int flow_mlp_tensors(flow_tensor *t, const flow_mlp *m, flow_real *theta,
+                              const char *prefix) {
+    int l;
+    FLOW_ASSERT(m && prefix && (theta || !t));
+    for (l = 0; t && l <= m->depth; l++) {
+        const flowi_layer s = flowi_mlp_layer(m, l);
+        *t++ = flowi_tensor(prefix, 2 * l, "weight", theta + s.weight, s.out, s.in);
+        *t++ = flowi_tensor(prefix, 2 * l, "bias", theta + s.bias, s.out, 0);
+    }
+    return 2 * (m->depth + 1);
+}
+
+/* The tensors of layer k, whose slice of theta this is. */
+static int flowi_layer_tensors(flow_tensor *t, const flow_bijection *b, int k, flow_real *theta) {
+    const int residual = b->forward == flowi_residual_forward;
+    char prefix[32];
+    if (residual || b->forward == flowi_coupling_forward || b->forward == flowi_made_forward) {
+        const flow_mlp net = residual ? flowi_residual_net(b) : flowi_conditioner_net(b);
+        snprintf(prefix, sizeof prefix, "layers.%d.net.", k);
+        return flow_mlp_tensors(t, &net, theta, prefix);
+    }
+    if (t) *t = flowi_tensor("layers.", k, "theta", theta, b->params, 0);
+    return 1;
+}
+
+FLOW_API int flow_chain_tensors(flow_tensor *t, const flow_chain *c, flow_real *theta) {
+    int k, count = 0;
+    FLOW_ASSERT(c && c->layer && (theta || !t));
+    for (k = 0; k < c->count; k++) {
+        count += flowi_layer_tensors(t ? t + count : NULL, &c->layer[k], k, theta);
+        if (t) theta += c->layer[k].params;
+    }
+    return count;
+}
+
+/* Saves or loads these tensors, and frees them. */
+static int flowi_model_file(flow_tensor *t, int count, const char *path, int save) {
+    int err = FLOW_E_MEMORY;
+    if (t) err = save ? flow_tensors_save(t, count, path) : flow_tensors_load(t, NULL, count, path);
+    flow_release(t);
+    return err;
+}
+
+static int flowi_net_file(const flow_net *net, const char *path, int save) {
+    const int count = flow_mlp_tensors(NULL, &net->mlp, NULL, "net.");
+    flow_tensor *t = (flow_tensor *)FLOW_MALLOC((size_t)count * sizeof *t);
+    if (t) flow_mlp_tensors(t, &net->mlp, net->theta, "net.");
+    return flowi_model_file(t, count, path, save);
+}
+
+FLOW_API int flow_net_save(const flow_net *net, const char *path) {
+    return flowi_net_file(net, path, 1);
+}
+
+FLOW_API int flow_net_load(flow_net *net, const char *path) {
+    return flowi_net_file(net, path, 0);
+}
+
+static int flowi_chain_file(const flow_chain *c, const char *path, int save) {
+    const int count = flow_chain_tensors(NULL, c, NULL);
+    flow_tensor *t = (flow_tensor *)FLOW_MALLOC((size_t)count * sizeof *t);
+    if (t) flow_chain_tensors(t, c, c->theta);
+    return flowi_model_file(t, count, path, save);
+}
+
+FLOW_API int flow_chain_save(const flow_chain *c, const char *path) {
+    return flowi_chain_file(c, path, 1);
+}
+
+FLOW_API int flow_chain_load(flow_chain *c, const char *path) {
+    return flowi_chain_file(c, path, 0);
+}
+
+/* Writing safetensors. */
+
+/* Are these tensors that a file can hold: sizes, and names that need no escape and differ? */
+static int flowi_tensors_valid(const flow_tensor *t, int count) {
+    int i, k;
+    for (k = 0; k < count; k++) {
+        const char *c = t[k].name;
+        while (*c >= ' ' && *c <= '~' && *c != '"' && *c != '\\' && c < t[k].name + 63) c++;
+        if (*c || t[k].rows < 0 || t[k].cols < 0 || !t[k].value) return 0;
+        if (strcmp(t[k].name, "__metadata__") == 0) return 0;
+        for (i = 0; i < k; i++)
+            if (strcmp(t[i].name, t[k].name) == 0) return 0;
+    }
+    return count >= 0;
+}
+
+/* The header; returns its length, a multiple of 8, so that the numbers behind it are aligned. */
+static int flowi_tensors_header(FILE *file, const flow_tensor *t, int count) {
+    const char *type = sizeof(flow_real) == 8 ? "F64" : "F32";
+    unsigned long long begin = 0, end;
+    int length = fprintf(file, "{"), k;
+    for (k = 0; k < count; k++, begin = end) {
+        end = begin + flowi_tensor_size(&t[k]) * sizeof(flow_real);
+        length += fprintf(file, "%s\"%s\":{\"dtype\":\"%s\",\"shape\":[%d", k ? "," : "", t[k].name,
+                          type, t[k].rows);
+        if (t[k].cols) length += fprintf(file, ",%d", t[k].cols);
+        length += fprintf(file, "],\"data_offsets\":[%llu,%llu]}", begin, end);
+    }
+    return length + fprintf(file, "}%*s", 7 - length % 8, "");
+}
+
+static void flowi_tensor_write(flow_dat *f, const flow_tensor *t) {
+    const size_t size = flowi_tensor_size(t);
+    unsigned char b[sizeof(flow_real)];
+    flowi_bits bits;
+    size_t i;
+    for (i = 0; i < size; i++) {
+        memcpy(&bits, &t->value[i], sizeof bits);
+        flowi_put_little(b, bits, (int)sizeof b);
+        if (fwrite(b, 1, sizeof b, f->file) != sizeof b) flowi_dat_fail(f, FLOW_E_FILE);
+    }
+}
+
+/* The eight bytes before the header are written last, when its length is known. */
+static int flowi_tensors_write(flow_dat *f, const flow_tensor *t, int count) {
+    unsigned char length[8] = {0};
+    int k;
+    if (fwrite(length, 1, 8, f->file) != 8) return flowi_dat_fail(f, FLOW_E_FILE);
+    flowi_put_little(length, (uint64_t)flowi_tensors_header(f->file, t, count), 8);
+    for (k = 0; k < count; k++) flowi_tensor_write(f, &t[k]);
+    if (fseek(f->file, 0, SEEK_SET) != 0 || fwrite(length, 1, 8, f->file) != 8)
+        flowi_dat_fail(f, FLOW_E_FILE);
+    return f->error;
+}
+
+FLOW_API int flow_tensors_save(const flow_tensor *t, int count, const char *path) {
+    const int kept = errno, valid = flowi_tensors_valid(t, count);
+    flow_dat f;
+    int k;
+    FLOW_ASSERT(valid && path);
+    (void)valid;
+    for (k = 0; k < count; k++)
+        if (!flowi_all_finite(t[k].value, (int)flowi_tensor_size(&t[k]))) return FLOW_E_FINITE;
+    if (flowi_dat_begin(&f, path, "wb") == FLOW_OK) flowi_tensors_write(&f, t, count);
+    k = flow_dat_close(&f);
+    errno = kept;
+    return k;
+}
+
+/* The header of a safetensors file, in the part of JSON that it needs. Behind the text stands a 0:
+ * no rule accepts it, so none reads on. After a mistake `bad` stays 1, and nothing is taken. */
+typedef struct {
+    unsigned char *at; /* what is read next */
+    int bad;
+} flowi_json;
+
+typedef struct {
+    const unsigned char *text;
+    size_t length;
+} flowi_text;
+
+static void flowi_json_blanks(flowi_json *j) {
+    while (*j->at == ' ' || *j->at == '\t' || *j->at == '\n' || *j->at == '\r') j->at++;
+}
+
+static int flowi_json_take(flowi_json *j, char c) {
+    flowi_json_blanks(j);
+    if (j->bad || *j->at != (unsigned char)c) return 0;
+    j->at++;
+    return 1;
+}
+
+static void flowi_json_need(flowi_json *j, char c) {
+    if (!flowi_json_take(j, c)) j->bad = 1;
+}
+
+/* The bytes of the UTF-8 character at p, or 0 when none may stand there: a control character, a
+ * longer form than needed, a surrogate, above U+10FFFF [RFC 3629]. */
+static size_t flowi_utf8(const unsigned char *p) {
+    static const uint32_t least[5] = {0, 0x20, 0x80, 0x800, 0x10000};
+    const int many = *p >> 5 == 6 ? 2 : *p >> 4 == 14 ? 3 : *p >> 3 == 30 ? 4 : 0;
+    const int length = *p < 0x80 ? 1 : many;
+    uint32_t code = *p & (many ? 0x7Fu >> many : 0x7Fu);
+    int k;
+    for (k = 1; k < length; k++) {
+        if (p[k] >> 6 != 2) return 0;
+        code = code << 6 | (p[k] & 63u);
+    }
+    if (code < least[length] || code > 0x10FFFF || code >> 11 == 27) return 0;
+    return (size_t)length;
+}
+
+static size_t flowi_utf8_put(unsigned char *to, uint32_t code) {
+    static const unsigned first[4] = {0, 0xC0, 0xE0, 0xF0};
+    const size_t more = code < 0x80 ? 0 : code < 0x800 ? 1 : code < 0x10000 ? 2 : 3;
+    size_t k;
+    for (k = more; k > 0; k--, code >>= 6) to[k] = (unsigned char)(0x80 | (code & 63));
+    to[0] = (unsigned char)(first[more] | code);
+    return more + 1;
+}
+
+/* The number in \uXXXX. */
+static uint32_t flowi_json_hex(flowi_json *j) {
+    static const char digits[] = "0123456789abcdef0123456789ABCDEF";
+    uint32_t code = 0;
+    int k;
+    if (j->at[0] != '\\' || j->at[1] != 'u') j->bad = 1;
+    for (k = 2; k < 6 && !j->bad; k++) {
+        const char *digit = j->at[k] ? strchr(digits, j->at[k]) : NULL;
+        if (digit) code = code << 4 | (uint32_t)(digit - digits) % 16;
+        else j->bad = 1;
+    }
+    if (!j->bad) j->at += 6;
+    return code;
+}
+
+/* \n and its like; \u, of which a pair stands for what is above U+FFFF: D800 ... DBFF and then
+ * DC00 ... DFFF, each with ten of its bits. Returns how many bytes it is in UTF-8. */
+static size_t flowi_json_escape(flowi_json *j, unsigned char *to) {
+    static const char letters[] = "\"\\/bfnrt", meant[] = "\"\\/\b\f\n\r\t";
+    const char *letter = j->at[1] ? strchr(letters, j->at[1]) : NULL;
+    uint32_t code, low;
+    if (letter) {
+        j->at += 2;
+        *to = (unsigned char)meant[letter - letters];
+        return 1;
+    }
+    code = flowi_json_hex(j);
+    if (code >> 10 == 0x36) {
+        low = flowi_json_hex(j);
+        if (low >> 10 != 0x37) j->bad = 1;
+        code = 0x10000 + ((code & 0x3FF) << 10 | (low & 0x3FF));
+    } else if (code >> 10 == 0x37) {
+        j->bad = 1;
+    }
+    return j->bad ? 0 : flowi_utf8_put(to, code);
+}
+
+/* A string; its escapes are resolved where they stand, since none becomes longer. */
+static flowi_text flowi_json_string(flowi_json *j) {
+    flowi_text s;
+    unsigned char *to;
+    flowi_json_need(j, '"');
+    s.text = to = j->at;
+    while (!j->bad && *j->at != '"') {
+        if (*j->at == '\\') {
+            to += flowi_json_escape(j, to);
+        } else {
+            const size_t length = flowi_utf8(j->at);
+            if (length == 0) j->bad = 1;
+            memmove(to, j->at, length);
+            j->at += length;
+            to += length;
+        }
+    }
+    s.length = (size_t)(to - s.text);
+    flowi_json_need(j, '"');
+    return s;
+}
+
+static int flowi_text_is(flowi_text s, const char *name) {
+    return s.length == strlen(name) && memcmp(s.text, name, s.length) == 0;
+}
+
+/* The place of a string among names[count], or count. */
+static int flowi_json_name(flowi_json *j, const char *const *names, int count) {
+    const flowi_text s = flowi_json_string(j);
+    int k = 0;
+    while (k < count && !flowi_text_is(s, names[k])) k++;
+    return k;
+}
+
+/* A whole number 0, 1, ... of at most 18 digits: no file has more bytes. */
+static uint64_t flowi_json_number(flowi_json *j) {
+    uint64_t v = 0;
+    int digits = 0;
+    flowi_json_blanks(j);
+    while (!j->bad && *j->at >= '0' && *j->at <= '9') {
+        if (digits == 18 || (digits > 0 && v == 0)) j->bad = 1;
+        v = 10 * v + (uint64_t)(*j->at++ - '0');
+        digits++;
+    }
+    if (digits == 0) j->bad = 1;
+    return v;
+}
+
+/* Types by name, those that are read first, and how many bytes a number has. */
+#define FLOWI_TYPES 13
+#define FLOWI_TYPES_READ 4
+enum { FLOWI_F64, FLOWI_F32, FLOWI_BF16, FLOWI_F16 };
+static const char *const flowi_type_name[FLOWI_TYPES] = {
+    "F64", "F32", "BF16", "F16", "I64", "I32", "I16", "I8", "U64", "U32", "U16", "U8", "BOOL"};
+static const unsigned char flowi_type_bytes[FLOWI_TYPES] = {8, 4, 2, 2, 8, 4, 2, 1, 8, 4, 2, 1, 1};
+
+/* What the header says of one tensor. */
+typedef struct {
+    flowi_text name;
+    int type, dims;
+    uint64_t shape[2], size; /* the first two of its dims, the product of all */
+    uint64_t begin, end;     /* its bytes, counted from the end of the header */
+} flowi_entry;
+
+static void flowi_json_shape(flowi_json *j, flowi_entry *e) {
+    e->dims = 0;
+    e->size = 1;
+    flowi_json_need(j, '[');
+    if (flowi_json_take(j, ']')) return;
+    do {
+        const uint64_t dim = flowi_json_number(j);
+        if (dim > 0 && e->size > UINT64_MAX / dim) j->bad = 1;
+        if (e->dims < 2) e->shape[e->dims] = dim;
+        e->size *= dim;
+        e->dims++;
+    } while (flowi_json_take(j, ','));
+    flowi_json_need(j, ']');
+}
+
+static void flowi_json_range(flowi_json *j, flowi_entry *e) {
+    flowi_json_need(j, '[');
+    e->begin = flowi_json_number(j);
+    flowi_json_need(j, ',');
+    e->end = flowi_json_number(j);
+    flowi_json_need(j, ']');
+}
+
+/* Has its range the bytes of its shape and type? Of a type that is not in the table, any. */
+static int flowi_entry_fits(const flowi_entry *e) {
+    const uint64_t length = e->end - e->begin;
+    uint64_t bytes;
+    if (e->begin > e->end) return 0;
+    if (e->type == FLOWI_TYPES) return 1;
+    bytes = flowi_type_bytes[e->type];
+    return length / bytes == e->size && length % bytes == 0;
+}
+
+/* {"dtype":"F32","shape":[2,3],"data_offsets":[0,24]}, in any order, each once. */
+static void flowi_json_entry(flowi_json *j, flowi_entry *e) {
+    static const char *const keys[3] = {"dtype", "shape", "data_offsets"};
+    int seen = 0;
+    flowi_json_need(j, '{');
+    do {
+        const int key = flowi_json_name(j, keys, 3);
+        if (seen >> key & 1 || key == 3) j->bad = 1;
+        seen |= 1 << key;
+        flowi_json_need(j, ':');
+        if (key == 0) e->type = flowi_json_name(j, flowi_type_name, FLOWI_TYPES);
+        else if (key == 1) flowi_json_shape(j, e);
+        else flowi_json_range(j, e);
+    } while (flowi_json_take(j, ','));
+    flowi_json_need(j, '}');
+    if (seen != 7 || !flowi_entry_fits(e)) j->bad = 1;
+}
+
+/* {"written by":"a name"}: strings, which are passed over. */
+static void flowi_json_metadata(flowi_json *j) {
+    flowi_json_need(j, '{');
+    if (flowi_json_take(j, '}')) return;
+    do {
+        flowi_json_string(j);
+        flowi_json_need(j, ':');
+        flowi_json_string(j);
+    } while (flowi_json_take(j, ','));
+    flowi_json_need(j, '}');
+}
+
+/* An open file with its header. */
+typedef struct {
+    FILE *file;
+    unsigned char *text; /* [length + 1] */
+    flowi_entry *entry;  /* [count] */
+    size_t length, count;
+    uint64_t bytes; /* behind the header */
+} flowi_tensors;
+
+static void flowi_json_header(flowi_json *j, flowi_tensors *s) {
+    int metadata = 0;
+    if (*j->at != '{') j->bad = 1; /* the first byte: not even a blank before it */
+    flowi_json_need(j, '{');
+    if (flowi_json_take(j, '}')) return;
+    do {
+        const flowi_text name = flowi_json_string(j);
+        flowi_json_need(j, ':');
+        if (flowi_text_is(name, "__metadata__")) {
+            if (metadata++) j->bad = 1;
+            flowi_json_metadata(j);
+        } else if (!j->bad) {
+            s->entry[s->count].name = name;
+            flowi_json_entry(j, &s->entry[s->count++]);
+        }
+    } while (flowi_json_take(j, ','));
+    flowi_json_need(j, '}');
+}
+
+static int flowi_entry_by_name(const void *a, const void *b) {
+    const flowi_text x = ((const flowi_entry *)a)->name, y = ((const flowi_entry *)b)->name;
+    const int order = memcmp(x.text, y.text, x.length < y.length ? x.length : y.length);
+    return order ? order : (x.length > y.length) - (x.length < y.length);
+}
+
+static int flowi_entry_by_place(const void *a, const void *b) {
+    const flowi_entry *x = (const flowi_entry *)a, *y = (const flowi_entry *)b;
+    if (x->begin != y->begin) return x->begin < y->begin ? -1 : 1;
+    return (x->end > y->end) - (x->end < y->end);
+}
+
+/* Names that differ, and ranges that cover the bytes without gap or overlap? */
+static int flowi_tensors_consistent(flowi_tensors *s) {
+    uint64_t place = 0;
+    size_t k;
+    qsort(s->entry, s->count, sizeof *s->entry, flowi_entry_by_name);
+    for (k = 1; k < s->count; k++)
+        if (flowi_entry_by_name(&s->entry[k - 1], &s->entry[k]) == 0) return 0;
+    qsort(s->entry, s->count, sizeof *s->entry, flowi_entry_by_place);
+    for (k = 0; k < s->count; place = s->entry[k++].end)
+        if (s->entry[k].begin != place) return 0;
+    return place == s->bytes;
+}
+
+/* The header's text. Memory is taken for what the file really has: the text, and an entry for each
+ * 48 bytes of it, than which none is shorter (47 and a comma, with nothing between the quotes). */
+static int flowi_tensors_text(flowi_tensors *s) {
+    unsigned char b[8];
+    uint64_t length;
+    int err = flowi_file_read(s->file, b, 8);
+    if (err == FLOW_OK) err = flowi_file_rest(s->file, &s->bytes);
+    if (err < 0) return err;
+    length = flowi_little(b, 8);
+    if (length > s->bytes || length > 100000000) return FLOW_E_FORMAT;
+    s->bytes -= length;
+    s->length = (size_t)length;
+    s->text = (unsigned char *)FLOW_MALLOC(s->length + 1);
+    s->entry = (flowi_entry *)FLOW_MALLOC((s->length / 48 + 1) * sizeof *s->entry);
+    if (!s->text || !s->entry) return FLOW_E_MEMORY;
+    s->text[s->length] = 0;
+    return flowi_file_read(s->file, s->text, s->length);
+}
+
+static int flowi_tensors_read(flowi_tensors *s) {
+    flowi_json j;
+    int err = flowi_tensors_text(s);
+    if (err < 0) return err;
+    j.at = s->text;
+    j.bad = 0;
+    flowi_json_header(&j, s);
+    flowi_json_blanks(&j); /* the padding */
+    if (j.bad || j.at != s->text + s->length) return FLOW_E_FORMAT;
+    return flowi_tensors_consistent(s) ? FLOW_OK : FLOW_E_FORMAT;
+}
+
+/* The entry of a tensor's name, if it is of its shape and of a type that is read. */
+static int flowi_tensors_find(const flowi_tensors *s, const flowi_entry **e, const flow_tensor *t) {
+    size_t k = 0;
+    while (k < s->count && !flowi_text_is(s->entry[k].name, t->name)) k++;
+    if (k == s->count) return FLOW_E_UNKNOWN;
+    *e = &s->entry[k];
+    if ((*e)->dims != (t->cols ? 2 : 1) || (*e)->shape[0] != (uint64_t)t->rows) return FLOW_E_SHAPE;
+    if (t->cols && (*e)->shape[1] != (uint64_t)t->cols) return FLOW_E_SHAPE;
+    return (*e)->type < FLOWI_TYPES_READ ? FLOW_OK : FLOW_E_TYPE;
+}
+
+/* F16: sign, 5 bits of exponent e, 10 of fraction f: (1 + f/1024) 2^(e-15), or f/1024 2^-14 when e
+ * is 0. BF16: the upper half of an F32. */
+static double flowi_tensor_value(const unsigned char *b, int type) {
+    const uint64_t wide = flowi_little(b, flowi_type_bytes[type]);
+    const uint32_t bits = (uint32_t)(type == FLOWI_BF16 ? wide << 16 : wide);
+    const int e = (int)(bits >> 10 & 31), f = (int)(bits & 1023);
+    float single;
+    double value;
+    if (type == FLOWI_F64) {
+        memcpy(&value, &wide, sizeof value);
+    } else if (type == FLOWI_F16) {
+        value = e == 31 ? HUGE_VAL : e == 0 ? ldexp(f, -24) : ldexp(1024 + f, e - 25);
+        if (bits >> 15) value = -value;
+    } else {
+        memcpy(&single, &bits, sizeof single);
+        value = (double)single;
+    }
+    return value;
+}
+
+static int flowi_tensor_read(const flowi_tensors *s, const flowi_entry *e, flow_real *to) {
+    const size_t bytes = (size_t)flowi_type_bytes[e->type];
+    unsigned char block[4096];
+    size_t left = (size_t)e->size, count, i;
+    int err;
+    if (fseek(s->file, (long)(8 + s->length + e->begin), SEEK_SET) != 0) return FLOW_E_FILE;
+    for (; left > 0; left -= count, to += count) {
+        count = left < sizeof block / bytes ? left : sizeof block / bytes;
+        err = flowi_file_read(s->file, block, count * bytes);
+        if (err < 0) return err;
+        for (i = 0; i < count; i++)
+            to[i] = (flow_real)flowi_tensor_value(block + i * bytes, e->type);
+        if (!flowi_all_finite(to, (int)count)) return FLOW_E_FINITE;
+    }
+    return FLOW_OK;
+}
+
+/* Reads all of t into a new block, *read, taken when all names, shapes and types are right: then it
+ * is at most four times as large as the file. */
+static int flowi_tensors_collect(const flowi_tensors *s, flow_real **read, const flow_tensor *t,
+                                 int *at, int count) {
+    const flowi_entry *e = NULL;
+    size_t size = 0;
+    int err;
+    for (*at = 0; *at < count; ++*at) {
+        err = flowi_tensors_find(s, &e, &t[*at]);
+        if (err < 0) return err;
+        size += flowi_tensor_size(&t[*at]);
+    }
+    *read = flowi_new(size);
+    if (!*read) *at = -1;
+    if (!*read) return FLOW_E_MEMORY;
+    for (*at = 0, size = 0; *at < count; ++*at) {
+        flowi_tensors_find(s, &e, &t[*at]);
+        err = flowi_tensor_read(s, e, *read + size);
+        if (err < 0) return err;
+        size += flowi_tensor_size(&t[*at]);
+    }
+    *at = -1;
+    return FLOW_OK;
+}
+
+FLOW_API int flow_tensors_load(const flow_tensor *t, int *at, int count, const char *path) {
+    const int kept = errno, valid = flowi_tensors_valid(t, count);
+    flowi_tensors s;
+    flow_real *read = NULL, *from;
+    int err = FLOW_E_OPEN, place = -1, k;
+    FLOW_ASSERT(valid && path);
+    (void)valid;
+    memset(&s, 0, sizeof s);
+    s.file = fopen(path, "rb");
+    if (s.file) {
+        err = flowi_tensors_read(&s);
+        if (err == FLOW_OK) err = flowi_tensors_collect(&s, &read, t, &place, count);
+        fclose(s.file);
+    }
+    for (k = 0, from = read; k < count && err == FLOW_OK; from += flowi_tensor_size(&t[k++]))
+        flowi_copy(t[k].value, from, (int)flowi_tensor_size(&t[k]));
+    flow_release(s.text);
+    flow_release(s.entry);
+    flow_release(read);
+    if (at) *at = place;
+    errno = kept;
+    return err;
+}
+
+/* IDX: 0, 0, the type (8: a byte without sign), how many dimensions; then these; then the data. */
+
+static int flowi_idx_header(FILE *file, uint64_t size[3]) {
+    unsigned char b[12] = {0};
+    int err = flowi_file_read(file, b, 4), dims = b[3], k;
+    if (b[0] == 0x1F && b[1] == 0x8B) return FLOW_E_GZIP;
+    if (err < 0) return err;
+    if (b[0] != 0 || b[1] != 0) return FLOW_E_FORMAT;
+    if (b[2] != 8) return FLOW_E_TYPE;
+    if (dims != 1 && dims != 3) return FLOW_E_SHAPE;
+    err = flowi_file_read(file, b, 4 * (size_t)dims);
+    for (k = 0; k < 3; k++) size[k] = k < dims ? flowi_big(b + 4 * k, 4) : 1;
+    return err;
+}
+
+/* Memory is taken when the sizes agree with the file's. */
+static int flowi_idx_data(FILE *file, unsigned char **data, uint64_t size[3]) {
+    uint64_t rest, image;
+    int err = flowi_idx_header(file, size);
+    if (err == FLOW_OK) err = flowi_file_rest(file, &rest);
+    if (err < 0) return err;
+    image = size[1] * size[2]; /* below 2^64 */
+    if (size[0] == 0 || image == 0) return FLOW_E_EMPTY;
+    if (rest / image != size[0] || rest % image != 0) return FLOW_E_FORMAT;
+    if (rest > (uint64_t)INT_MAX) return FLOW_E_MEMORY;
+    *data = (unsigned char *)FLOW_MALLOC((size_t)rest);
+    return *data ? flowi_file_read(file, *data, (size_t)rest) : FLOW_E_MEMORY;
+}
+
+FLOW_API int flow_idx_read(unsigned char **data, int *n, int *rows, int *cols, const char *path) {
+    const int kept = errno;
+    uint64_t size[3] = {0, 0, 0};
+    FILE *file;
+    int err = FLOW_E_OPEN;
+    FLOW_ASSERT(data && n && rows && cols && path);
+    *data = NULL;
+    file = fopen(path, "rb");
+    if (file) {
+        err = flowi_idx_data(file, data, size);
+        fclose(file);
+    }
+    if (err < 0) {
+        flow_release(*data);
+        *data = NULL;
+    }
+    *n = err < 0 ? 0 : (int)size[0];
+    *rows = err < 0 ? 0 : (int)size[1];
+    *cols = err < 0 ? 0 : (int)size[2];
+    errno = kept;
+    return err;
 }
 
 #ifdef __cplusplus

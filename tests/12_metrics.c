@@ -203,6 +203,41 @@ static void test_sliced_w2_errors(void) {
 
 /* ---- energy distance, Kolmogorov and Smirnov ------------------------------------------------- */
 
+/* v = x by Euler: x_k = (1 + h)^k x, so that the energy is h sum_k |x_k|^2. A factor h or n lost, a
+ * velocity of the end of a step, a batch not full, points left behind. */
+static int identity_velocity(void *ctx, flow_real *v, const flow_real *x, const flow_real *t,
+                             int n) {
+    (void)t;
+    memcpy(v, x, (size_t)n * 2 * sizeof *v);
+    return *(int *)ctx;
+}
+static void test_path_energy(void) {
+    flow_real x[10], start[10], energy = 0;
+    flow_rng rng = test_rng(30);
+    double want = 0;
+    int status = FLOW_OK, i, k;
+    flow_cnf c;
+    flow_normal_sample(&rng, start, 5, 2);
+    memcpy(x, start, sizeof x);
+    TEST_ERR(flow_cnf_init(&c, flow_field_of(2, identity_velocity, &status), FLOW_EULER, 4, 2),
+             FLOW_OK);
+    TEST_ERR(flow_path_energy(&c, &energy, x, 5), FLOW_OK);
+    for (i = 0; i < 10; i++) {
+        for (k = 0; k < 4; k++) want += pow((double)start[i] * pow(1.25, k), 2) / 4 / 5;
+        TEST_NEAR(x[i], (double)start[i] * pow(1.25, 4), 50 * EPS);
+    }
+    TEST_NEAR(energy, want, 100 * EPS);
+    TEST_ERR(flow_path_energy(&c, &energy, x, 0), FLOW_E_EMPTY);
+    status = FLOW_E_CONVERGE;
+    TEST_ERR(flow_path_energy(&c, &energy, x, 5), FLOW_E_CONVERGE);
+    status = FLOW_OK;
+    x[9] = not_a_number();
+    TEST_ERR(flow_path_energy(&c, &energy, x, 5), FLOW_E_FINITE);
+    c.steps = 0;
+    TEST_ERR(flow_path_energy(&c, &energy, x, 5), FLOW_E_EMPTY);
+    flow_cnf_free(&c);
+}
+
 /* A lost factor 2, a square for a distance, a mean over the wrong number. x = {0, e}, |e| = 5;
  * y = {0}, or thrice {2e}: 2 (5/2) - 5/2 = 5/2, and 2 (15/2) - 5/2 = 25/2. */
 static void test_energy_distance(void) {
@@ -636,6 +671,7 @@ int main(void) {
     test_sliced_w2();
     test_sliced_w2_errors();
     test_section("energy distance, KS");
+    test_path_energy();
     test_energy_distance();
     test_ks_small();
     test_ks_errors();
