@@ -44,7 +44,7 @@
  *   10 continuous flows        flow_cnf_      transport and likelihood along a velocity field
  *   11 flow matching           flow_cfm_      paths, the loss, closed-form velocities
  *   12 metrics and checks      flow_w2        distances, quadrature, gradient checks
- *   13 files                   flow_dat_      gnuplot data blocks, tables of points
+ *   13 files                   flow_dat_      gnuplot data, tables, models, images
  * The implementation follows in the same order.
  */
 #ifndef FLOW_H
@@ -127,7 +127,8 @@ enum {
 /* One line in English for an error code; never NULL. */
 FLOW_API const char *flow_strerror(int err);
 
-/* Frees an array that a flow.h function allocated for its caller (flow_points_read). */
+/* Frees an array that a flow.h function allocated for its caller (flow_points_read, flow_idx_read).
+ * p may be NULL. */
 FLOW_API void flow_release(void *p);
 
 /* ------------------------------------------------------------------------ 1 RANDOM NUMBERS
@@ -276,6 +277,9 @@ FLOW_API void flow_toy_sample(int set, flow_rng *rng, flow_real *x, int *label, 
 /* The true log-density in nats: closed form, or a quadrature along the curve that carries the
  * noise, exact to about 1e-9. FLOW_E_UNKNOWN for the pinwheel. */
 FLOW_API int flow_toy_logprob(int set, flow_real *logp, const flow_real *x, int n);
+/* The eight Gaussians as a mixture, component by label, for closed forms; an object of its own, to
+ * be freed. FLOW_E_MEMORY, FLOW_E_UNKNOWN for every other set. */
+FLOW_API int flow_toy_mixture(flow_mixture *m, int set);
 /* The entropy -E[log p] in nats, to the digits of the table in the implementation: no model's
  * held-out loss can be lower. */
 FLOW_API flow_real flow_toy_entropy(int set);
@@ -2099,6 +2103,21 @@ FLOW_API int flow_toy_logprob(int set, flow_real *logp, const flow_real *x, int 
         logp[i] = flowi_log(p);
     }
     return FLOW_OK;
+}
+
+FLOW_API int flow_toy_mixture(flow_mixture *m, int set) {
+    flow_real weight[8], mean[16], cov[32] = {0}, std;
+    int k;
+    FLOW_ASSERT(m && set >= 0 && set < FLOW_TOY_COUNT);
+    memset(m, 0, sizeof *m);
+    if (set != FLOW_TOY_8GAUSSIANS) return FLOW_E_UNKNOWN;
+    flowi_toy_arms(set, &std);
+    for (k = 0; k < 8; k++) {
+        weight[k] = 1;
+        flowi_toy_centre(k, mean + 2 * k);
+        cov[4 * k] = cov[4 * k + 3] = std * std;
+    }
+    return flow_mixture_init(m, weight, mean, cov, 8, 2);
 }
 
 /* ---------------------------------------------------------------------------- 5 bijections */

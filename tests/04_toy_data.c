@@ -255,6 +255,28 @@ static void test_density_of_8gaussians(void) {
     }
 }
 
+/* A mixture that is not the set: its density, its components by label. */
+static void test_mixture_of_8gaussians(void) {
+    flow_real x[400], logp[200], want[200];
+    flow_rng rng = test_rng(7);
+    int label[200], set, i;
+    double square = 0;
+    flow_mixture m;
+    TEST_EVERY_ALLOC(flow_toy_mixture(&m, FLOW_TOY_8GAUSSIANS), flow_mixture_free(&m));
+    TEST_ERR(flow_toy_mixture(&m, FLOW_TOY_8GAUSSIANS), FLOW_OK);
+    flow_toy_sample(FLOW_TOY_8GAUSSIANS, &rng, x, label, 200);
+    flow_mixture_logprob(&m, logp, x, 200);
+    TEST_ERR(flow_toy_logprob(FLOW_TOY_8GAUSSIANS, want, x, 200), FLOW_OK);
+    TEST_NEAR_ALL(logp, want, 200, 500 * EPS);
+    for (i = 0; i < 400; i++)
+        square += pow((double)x[i] - (double)m.mean[2 * label[i / 2] + i % 2], 2) / 200;
+    TEST_NEAR(square, 0.25, 6 * 0.25 / sqrt(200.0)); /* |x - m|^2 is exponential, its mean 2 std^2 */
+    flow_mixture_free(&m);
+    for (set = 0; set < FLOW_TOY_COUNT; set++)
+        if (set != FLOW_TOY_8GAUSSIANS) TEST_ERR(flow_toy_mixture(&m, set), FLOW_E_UNKNOWN);
+    flow_mixture_free(&m);
+}
+
 /* A square of the wrong colour, an edge that belongs to both sides or to none. */
 static void test_density_of_the_checkerboard(void) {
     int i, j;
@@ -457,6 +479,7 @@ int main(void) {
     test_section("densities");
     test_densities_of_curves();
     test_density_of_8gaussians();
+    test_mixture_of_8gaussians();
     test_density_of_the_checkerboard();
     test_samples_of_the_checkerboard();
     test_section("mass, entropy and moments");
