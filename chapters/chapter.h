@@ -207,7 +207,8 @@ static inline double *chapter_data_shuffled(chapter *c, flow_rng *rng, const cha
 
 #define CHAPTER_PI 3.14159265358979323846
 
-/* mean[d] = (1/n) sum x_i and cov[d*d] = (1/n) sum (x_i - mean)(x_i - mean)' of the points x[n*d]. */
+/* mean[d] = (1/n) sum x_i and cov[d*d] = (1/n) sum (x_i - mean)(x_i - mean)' of the points
+ * x[n*d]. */
 static inline void chapter_moments(double *mean, double *cov, const double *x, int n, int d) {
     for (int j = 0; j < d; j++) mean[j] = 0;
     for (int j = 0; j < d * d; j++) cov[j] = 0;

@@ -1,11 +1,11 @@
-# The inverse by fixed point: the error falls at least as fast as L^k, and without a bound runs away.
+# The inverse by fixed point: the error falls at least as fast as L^k; without a bound it runs away.
 figure = "07_residual_flow_fixed_point"
 data   = "build/data/07_residual_flow.dat"
 need   = "iterations"
 width  = 800; height = 400
 load "plots/style.gp"
 
-set title "Inverting y = x + g(x) by x ← y − g(x): a contraction gets there, at least as fast as L^k"
+set title "Inverting y = x + g(x) by x ← y − g(x): a contraction gets there, as fast as L^k or faster"
 set xlabel "iteration k"; set ylabel "error |x_k − x|"
 set logscale y; set format y "10^{%T}"
 set xrange [0:60]; set yrange [1e-16:1e3]

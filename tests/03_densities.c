@@ -328,7 +328,8 @@ static void test_mixture_sample_draws(void) {
         TEST_EQ_INT(label[i], k);
         flow_normal_sample(&twin, z, 1, 3);
         for (j = 0; j < 3; j++) {
-            const double want = (double)(l[3 * j] * z[0] + l[3 * j + 1] * z[1] + l[3 * j + 2] * z[2]);
+            const double want =
+                (double)(l[3 * j] * z[0] + l[3 * j + 1] * z[1] + l[3 * j + 2] * z[2]);
             TEST_NEAR(x[3 * i + j], (double)m.mean[3 * k + j] + want, 30 * EPS);
         }
     }

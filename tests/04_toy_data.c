@@ -270,7 +270,8 @@ static void test_mixture_of_8gaussians(void) {
     TEST_NEAR_ALL(logp, want, 200, 500 * EPS);
     for (i = 0; i < 400; i++)
         square += pow((double)x[i] - (double)m.mean[2 * label[i / 2] + i % 2], 2) / 200;
-    TEST_NEAR(square, 0.25, 6 * 0.25 / sqrt(200.0)); /* |x - m|^2 is exponential, its mean 2 std^2 */
+    /* |x - m|^2 is exponential, its mean 2 std^2 */
+    TEST_NEAR(square, 0.25, 6 * 0.25 / sqrt(200.0));
     flow_mixture_free(&m);
     for (set = 0; set < FLOW_TOY_COUNT; set++)
         if (set != FLOW_TOY_8GAUSSIANS) TEST_ERR(flow_toy_mixture(&m, set), FLOW_E_UNKNOWN);

@@ -197,8 +197,10 @@ static void check_logdet(bench *t) {
     for (i = 0; i < (d == MOST ? 1 : t->n); i++) {
         const double got = (double)t->logdet[i] - 7;
         flow_real want = 0;
+        double off;
         TEST_ERR(flow_check_logdet(&want, one_point, t, t->x + i * d, d, FLOWI_R(h)), FLOW_OK);
-        tell(TEST(fabs(got - (double)want) <= t->differences * (1 + fabs(got))), t, got - (double)want);
+        off = got - (double)want;
+        tell(TEST(fabs(off) <= t->differences * (1 + fabs(got))), t, off);
     }
 }
 
@@ -505,8 +507,8 @@ static void test_planar_by_hand(void) {
     }
 }
 
-/* A bracket that is too narrow, or that forgets a sign of w'u: inverses for every w'u^ there is, from
- * the fold at -0.99 to 100, where the slope is 0.01 and where it is 101. */
+/* A bracket that is too narrow, or that forgets a sign of w'u: inverses for every w'u^ there is,
+ * from the fold at -0.99 to 100, where the slope is 0.01 and where it is 101. */
 static void test_planar_inverse(void) {
     static const double along[] = {-100, -10, -1, 0, 1, 10, 100};
     const flow_bijection b = flow_planar(2);
@@ -665,8 +667,8 @@ static void test_mask(void) {
     }
 }
 
-/* A coordinate that should pass and moves, one that conditions and should not, or a merge of the two
- * halves in the wrong order: which numbers of the Jacobian are 0, and which are not. */
+/* A coordinate that should pass and moves, one that conditions and should not, or a merge of the
+ * two halves in the wrong order: which numbers of the Jacobian are 0, and which are not. */
 static void check_coupling_pattern(const kind *k, const int *mask, int d) {
     flow_rng rng = test_rng(6);
     bench t = bench_of(k, d, 1, &rng);
@@ -695,8 +697,8 @@ static void test_coupling_pattern(void) {
     }
 }
 
-/* An output that sees its own coordinate or a later one, an order that is not reversed, or a mask so
- * strict that an earlier coordinate is not seen: the Jacobian is triangular and nothing less. */
+/* An output that sees its own coordinate or a later one, an order that is not reversed, or a mask
+ * so strict that an earlier coordinate is not seen: the Jacobian is triangular and nothing less. */
 static void test_autoregressive_pattern(void) {
     int which, s, i, j;
     for (which = 7; which <= 8; which++)
@@ -918,8 +920,8 @@ static void test_series_terms(void) {
     bench_free(&t);
 }
 
-/* Probes that are not +-1, a mean over the wrong number of them, terms of the roulette without their
- * weights: the estimate from the same draws, by J itself. */
+/* Probes that are not +-1, a mean over the wrong number of them, terms of the roulette without
+ * their weights: the estimate from the same draws, by J itself. */
 static void test_series_by_its_draws(void) {
     const double roulette = 0.4;
     int trial, probe, i, k;
@@ -1017,8 +1019,8 @@ static int find_root(flow_real *root, function *f, int which, double lo, double 
     return flow_root(root, root_value, f, FLOWI_R(lo), FLOWI_R(hi), FLOWI_R(tol));
 }
 
-/* Newton's step with a wrong sign, one that leaves the bracket, a bracket moved to the wrong side, a
- * bisection that is not taken where Newton fails, or taken where it does well. */
+/* Newton's step with a wrong sign, one that leaves the bracket, a bracket moved to the wrong side,
+ * a bisection that is not taken where Newton fails, or taken where it does well. */
 static void test_roots(void) {
     static const struct {
         int which, most;

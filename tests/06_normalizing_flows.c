@@ -161,8 +161,8 @@ static void test_forward_is_the_composition(void) {
     flow_chain_free(&c);
 }
 
-/* Layers undone in the wrong order; a log-determinant that is not the forward's with the sign turned;
- * y that may not be x. */
+/* Layers undone in the wrong order; a log-determinant that is not the forward's with the sign
+ * turned; y that may not be x. */
 static void test_inverse_undoes_forward(void) {
     static const int dims[] = {1, 2, 3, 8, 64};
     int s;
@@ -243,8 +243,8 @@ static double linear_loss_value(void *ctx) {
     return sum;
 }
 
-/* A cotangent that reaches only the last layer, or goes through the wrong cache or the wrong points;
- * a gradient set instead of accumulated. */
+/* A cotangent that reaches only the last layer, or goes through the wrong cache or the wrong
+ * points; a gradient set instead of accumulated. */
 static void check_backward(int d, int n) {
     static flow_real x[64 * BATCH], dy[64 * BATCH], dx[64 * BATCH];
     flow_chain c = mixed(d, FLOW_TO_NOISE, BATCH, 12);
@@ -532,8 +532,8 @@ static double reverse_kl_value(void *ctx) {
     return (double)loss;
 }
 
-/* An entropy or an energy of the wrong sign, a base density at y instead of z, a mean over the batch;
- * a gradient that forgets the energy or the log-determinant. */
+/* An entropy or an energy of the wrong sign, a base density at y instead of z, a mean over the
+ * batch; a gradient that forgets the energy or the log-determinant. */
 static void check_reverse_kl(int d, int n) {
     static flow_real z[64 * BATCH], y[64 * BATCH], du[64 * BATCH], kept[20000];
     flow_chain c = mixed(d, FLOW_FROM_NOISE, BATCH, 29);
@@ -632,8 +632,8 @@ static void test_fit(void) {
     flow_chain_free(&c);
 }
 
-/* An error of a layer that is swallowed, whichever layer it is; and one that lasts: when the cause is
- * gone, the chain works. */
+/* An error of a layer that is swallowed, whichever layer it is; and one that lasts: when the cause
+ * is gone, the chain works. */
 static void check_error(int direction, flow_real bad, int error) {
     int k;
     for (k = 0; k < 2; k++) {

@@ -227,7 +227,8 @@ static double twin_loss(const network *w, int k) {
     return loss;
 }
 
-/* got[count] against the central differences of twin_loss in p[count], 60 or so of the long ones. */
+/* got[count] against the central differences of twin_loss in p[count], 60 or so of the long
+ * ones. */
 static void check_slopes(const network *w, int k, double *p, const flow_real *got, int count) {
     const double h = 1e-5;
     double most = 1;

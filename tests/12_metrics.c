@@ -343,7 +343,8 @@ static void test_histogram(void) {
     TEST_ASSERT_TRIPS(flow_histogram(NULL, x, 10, -2, 2, 4));
 }
 
-/* The number next to hi: seen from lo, it is hi, and must not fall into a bin that does not exist. */
+/* The number next to hi: seen from lo, it is hi, and must not fall into a bin that does not
+ * exist. */
 static void test_histogram_last_bin(void) {
     const flow_real hi = FLOWI_R(1.0 / 1024), x = hi * (1 - FLOWI_EPS / 2);
     int bins;
@@ -479,7 +480,8 @@ typedef struct {
     int d, calls, bad_call, bad_code;
 } box;
 
-/* p = product of (j + 1) x_j: in the box [0, 1]^d its mass is d!/2^d, each coordinate on its own. */
+/* p = product of (j + 1) x_j: in the box [0, 1]^d its mass is d!/2^d, each coordinate on its
+ * own. */
 static int box_logprob(void *ctx, flow_real *logp, const flow_real *x, int n) {
     box *b = (box *)ctx;
     int i, j;
