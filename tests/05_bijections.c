@@ -636,7 +636,7 @@ static void test_linear_by_hand(void) {
     const flow_real x[3] = {1, -1, 2};
     /* U x = (1 - 2 + 6, -2 + 10, 2) = (5, 8, 2);  L: (5, 4*5 + 8, 6*5 + 7*8 + 2) = (5, 28, 88) */
     const flow_bijection b = flow_linear(3, perm), reverse = flow_linear(3, NULL);
-    flow_real y[3], logdet[1] = {0}, cache[6];
+    flow_real y[3], logdet[1] = {0}, cache[9];
     TEST_ERR(b.forward(&b, theta, y, logdet, x, 1, cache), FLOW_OK);
     TEST_NEAR(y[0], 88, 200 * EPS);
     TEST_NEAR(y[1], 5, 200 * EPS);
