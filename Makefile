@@ -6,6 +6,7 @@
 #                             FMT=gif draws the animations only
 #   make test                 all tests; the last line is "N passed, N failed"
 #   make check                the long tests: sanitizers, valgrind, other compilers and machines
+#   make bench                how fast training and sampling are, and how near to the peak
 #   make install PREFIX=DIR   flow.h and flow.pc under DIR (default /usr/local)
 #   make clean                remove build/
 #   make help                 this text
@@ -41,7 +42,7 @@ CHAPTERS := $(patsubst chapters/%.c,%,$(sort $(wildcard chapters/[0-9]*.c)))
 PROGRAMS := $(CHAPTERS:%=build/chapters/%)
 DATA     := $(CHAPTERS:%=build/data/%.dat)
 
-.PHONY: all programs figures test check install clean gallery help FORCE $(CHAPTERS)
+.PHONY: all programs figures test check bench install clean gallery help FORCE $(CHAPTERS)
 all: # the default; what it needs stands below
 
 help:
@@ -172,6 +173,21 @@ test:
 
 check:
 	@tests/check.sh
+
+# ---- speed ------------------------------------------------------------------------------------
+
+# Here a multiply-add may be fused: half of the arithmetic of most processors is that. The last bits
+# then differ from machine to machine, which a clock does not mind. NATIVE=1 stays without it,
+# because the tests compare bits.
+BENCH_FLAGS ?= -std=c99 -O3 -march=native -ffp-contract=fast -fno-trapping-math -fno-math-errno
+BENCH := build/bench/float build/bench/double
+
+$(BENCH): tests/bench.c flow.h Makefile
+	@mkdir -p build/bench
+	$(CC) $(BENCH_FLAGS) $(WARN) $(if $(OMP),-fopenmp) $(if $(@:%float=),,-DFLOW_FLOAT) -I. \
+	    -o $@ $< -lm
+bench: $(BENCH)
+	@for program in $(BENCH); do $$program || exit 1; done
 
 # ---- install, clean ---------------------------------------------------------------------------
 

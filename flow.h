@@ -846,7 +846,8 @@ FLOW_API void flow_onehot(flow_real *c, const int *label, int n, int classes);
  * v(x, t) [Ho and Salimans 2022, algorithm 1]. n draws. */
 FLOW_API void flow_label_dropout(flow_rng *rng, int *label, flow_real p, int n);
 
-/* The field of a network at one condition c[cond] for all points; NULL is all 0: no condition. */
+/* The field of a network at one condition c[cond] for all points; NULL is all 0: no condition. The
+ * field reads g->c at every call: two conditions at once want two of these. */
 typedef struct {
     flow_net *net;
     const flow_real *c;
@@ -1189,10 +1190,15 @@ static int flowi_finite(flow_real x) {
     return x - x == 0;
 }
 
+/* A sum of x 0 stays 0 unless a NaN or an infinity comes in. Eight sums do not wait in turn. */
 static int flowi_all_finite(const flow_real *x, int n) {
-    flow_real sum = 0;
-    int i;
-    for (i = 0; i < n; i++) sum += x[i] * 0;
+    flow_real sum = 0, part[8] = {0, 0, 0, 0, 0, 0, 0, 0};
+    int i, j;
+    for (i = 0; i < n % 8; i++) sum += x[i] * 0;
+    if (n < 8) return flowi_finite(sum);
+    for (; i < n; i += 8)
+        for (j = 0; j < 8; j++) part[j] += x[i + j] * 0;
+    for (j = 0; j < 8; j++) sum += part[j];
     return flowi_finite(sum);
 }
 
@@ -1265,12 +1271,11 @@ static inline flow_real flowi_choose(flow_real x, flow_real yes, flow_real no) {
 /* e^x = 2^k e^r with k the whole number nearest to x/ln 2 and |r| <= ln(2)/2. Adding 1.5 2^52 (or
  * 2^23) to x/ln 2 rounds it to k and leaves k in the low bits of the sum. ln 2 is split into a
  * part with zeros at its end, so that k ln 2 is exact, and a small rest. Returned is e^r - 1 by its
- * Taylor series; 2^k comes as a product of two factors, both in range when 2^k is not. */
-static inline flow_real flowi_exp_parts(flow_real x, flow_real *two_k1, flow_real *two_k2) {
+ * Taylor series. */
+static inline flow_real flowi_exp_parts(flow_real x, flowi_bits *whole) {
     const flow_real sum = x * FLOWI_R(1.44269504088896340736) + FLOWI_ROUND;
     const flow_real k = sum - FLOWI_ROUND;
     const flow_real r = (x - k * FLOWI_LN2_HIGH) - k * FLOWI_LN2_LOW;
-    const flowi_bits bits = flowi_to_bits(sum) - FLOWI_ROUND_BITS + 2 * FLOWI_BIAS;
     flow_real p = FLOWI_R(1.0 / 5040);
 #ifndef FLOW_FLOAT
     p = 1.0 / 6227020800.0;
@@ -1286,20 +1291,24 @@ static inline flow_real flowi_exp_parts(flow_real x, flow_real *two_k1, flow_rea
     p = p * r + FLOWI_R(1.0 / 24);
     p = p * r + FLOWI_R(1.0 / 6);
     p = p * r + FLOWI_R(0.5);
-    *two_k1 = flowi_from_bits((bits >> 1) << FLOWI_MANTISSA);
-    *two_k2 = flowi_from_bits((bits - (bits >> 1)) << FLOWI_MANTISSA);
+    *whole = flowi_to_bits(sum) - FLOWI_ROUND_BITS;
     return r + r * r * p;
 }
 
+/* 2^k as a product of two factors, both in range when 2^k is not. */
 static inline flow_real flowi_exp(flow_real x) {
-    flow_real s1, s2, p = flowi_exp_parts(flowi_clamp(x, FLOWI_EXP_MOST), &s1, &s2);
-    return (s1 + s1 * p) * s2;
+    flowi_bits k;
+    const flow_real p = flowi_exp_parts(flowi_clamp(x, FLOWI_EXP_MOST), &k);
+    const flowi_bits both = k + 2 * FLOWI_BIAS, half = both >> 1;
+    const flow_real s = flowi_from_bits(half << FLOWI_MANTISSA);
+    return (s + s * p) * flowi_from_bits((both - half) << FLOWI_MANTISSA);
 }
 
-/* e^x - 1 for |x| <= 88, exact to the last digits near 0, where e^x - 1 cancels. */
+/* e^x - 1 for x <= 88, exact to the last digits near 0, where e^x - 1 cancels. */
 static inline flow_real flowi_expm1(flow_real x) {
-    flow_real s1, s2, s, p = flowi_exp_parts(flowi_clamp(x, 88), &s1, &s2);
-    s = s1 * s2;
+    flowi_bits k;
+    const flow_real p = flowi_exp_parts(x < -88 ? -88 : x, &k);
+    const flow_real s = flowi_from_bits((k + FLOWI_BIAS) << FLOWI_MANTISSA);
     return s * p + (s - 1);
 }
 
@@ -1360,6 +1369,12 @@ static inline flow_real flowi_ln(flow_real x) {
                         (FLOWI_ROUND + (flow_real)FLOWI_BIAS);
     const flow_real s = (m - 1) / (m + 1), t = 2 * s;
     return k * FLOWI_LN2_HIGH + (t + (t * flowi_artanh_series(s) + k * FLOWI_LN2_LOW));
+}
+
+/* log(1 + x) for x > -1: the logarithm of the rounded u = 1 + x, and what the rounding left out. */
+static inline flow_real flowi_ln1p(flow_real x) {
+    const flow_real u = 1 + x;
+    return flowi_ln(u) + (x - (u - 1)) / u;
 }
 
 /* ------------------------------------------------------------------------ 1 random numbers */
@@ -1509,70 +1524,144 @@ FLOW_API void flow_rng_permutation(flow_rng *rng, int *perm, int n) {
 
 /* ------------------------------------------------------------------ 2 small linear algebra */
 
-/* The one place where plain loops are arranged for speed. A product C = A B of matrices that fit
- * in cache is limited by loads: the textbook loop loads two numbers for one multiply-add. Here a
- * tile of ROWS x COLS sums of C is kept in registers while p runs; each step loads ROWS numbers of
- * A and COLS of B and makes ROWS x COLS multiply-adds of them. The COLS sums of a row stand side by
- * side, so the compiler turns them into vector registers; the sizes below are what fits in the
- * registers of the machine. op(B) is first copied into panels COLS wide (panel), zeros beyond its
- * edge, so that the inner loop has one fixed shape; beyond the last row, rows repeat and are not
- * stored. Every element of C is one sum over p in ascending order, however the work is split. */
+/* The one place where plain loops are arranged for speed. The textbook's product C = A B loads two
+ * numbers for every multiply-add, and loads are what it waits for. Here ROWS x COLS sums of C stay
+ * in registers while p runs: a step loads COLS numbers of B and ROWS of A, and makes ROWS x COLS
+ * multiply-adds of them. The COLS sums of a row stand side by side, so that the compiler turns them
+ * into vectors; their number fills the registers of the machine (and is above 16, because shorter
+ * loops are unrolled before they can become vectors). B is first copied into panels of COLS columns
+ * and DEPTH rows, which lie together and stay in the nearest cache while all of A passes by; beyond
+ * an edge of C a panel has zeros, and rows repeat and are not stored. Each element of C is the same
+ * sum in the same order wherever its tile lies, so splitting the work cannot change a bit. */
 #if defined(__AVX512F__)
-#define FLOWI_ROWS 8
-#define FLOWI_COLS (int)(128 / sizeof(flow_real))
+#define FLOWI_ROWS (int)(16 / sizeof(flow_real))
+#define FLOWI_COLS 64
 #elif defined(__AVX__)
-#define FLOWI_ROWS 4
-#define FLOWI_COLS (int)(64 / sizeof(flow_real))
+#define FLOWI_ROWS 2
+#define FLOWI_COLS (int)(96 / sizeof(flow_real) + 8)
 #else
-#define FLOWI_ROWS 4
-#define FLOWI_COLS (int)(32 / sizeof(flow_real))
+#define FLOWI_ROWS 2
+#define FLOWI_COLS (int)(80 / sizeof(flow_real))
 #endif
-#define FLOWI_DEPTH 256 /* p runs in blocks of this length, so that a panel stays in cache */
+#define FLOWI_DEPTH (int)(1024 / sizeof(flow_real))
 
-static void flowi_tile(flow_real *c, int ldc, const flow_real *a, int row_a, int col_a,
+/* A matrix x[i][j] = at[i row + j col]: transposed by exchanging the two strides. */
+typedef struct {
+    const flow_real *at;
+    int row, col;
+} flowi_view;
+
+/* The tile c[rows x cols], of rows row_c and columns col_c apart, = start + a panel; start.at may
+ * be NULL, and may be c. */
+static void flowi_tile(flow_real *c, int row_c, int col_c, flowi_view start, flowi_view a,
                        const flow_real *panel, int depth, int rows, int cols) {
     flow_real sum[FLOWI_ROWS][FLOWI_COLS];
     const flow_real *row[FLOWI_ROWS];
     int i, j, p;
-    for (i = 0; i < FLOWI_ROWS; i++) row[i] = a + flowi_min(i, rows - 1) * row_a;
+    for (i = 0; i < FLOWI_ROWS; i++) row[i] = a.at + flowi_min(i, rows - 1) * a.row;
     for (i = 0; i < FLOWI_ROWS; i++)
         for (j = 0; j < FLOWI_COLS; j++) sum[i][j] = 0;
     for (p = 0; p < depth; p++, panel += FLOWI_COLS)
         for (i = 0; i < FLOWI_ROWS; i++) {
-            const flow_real aip = row[i][p * col_a];
+            const flow_real aip = row[i][p * a.col];
             for (j = 0; j < FLOWI_COLS; j++) sum[i][j] += aip * panel[j];
         }
-    for (i = 0; i < rows; i++)
-        for (j = 0; j < cols; j++) c[i * ldc + j] += sum[i][j];
+    for (i = 0; i < rows; i++) {
+        const flow_real *from = start.at ? start.at + i * start.row : NULL;
+        flow_real *to = c + i * row_c;
+        if (from && start.col == 1 && cols == FLOWI_COLS)
+            for (j = 0; j < FLOWI_COLS; j++) sum[i][j] += from[j];
+        else if (from)
+            for (j = 0; j < cols; j++) sum[i][j] += from[j * start.col];
+        if (col_c == 1 && cols == FLOWI_COLS)
+            for (j = 0; j < FLOWI_COLS; j++) to[j] = sum[i][j];
+        else
+            for (j = 0; j < cols; j++) to[j * col_c] = sum[i][j];
+    }
 }
 
-static void flowi_pack(flow_real *panel, const flow_real *b, int row_b, int col_b, int depth,
-                       int cols) {
-    int j, p;
-    for (p = 0; p < depth; p++)
+/* depth rows and cols columns of b, the rest of the panel's COLS columns zero. Sixteen rows at a
+ * time: what a column of a transposed b leaves in cache serves the next columns. */
+static void flowi_pack(flow_real *panel, flowi_view b, int depth, int cols) {
+    int j, p, q;
+    for (p = 0; p < depth && b.col == 1 && cols == FLOWI_COLS; p++)
+        memcpy(panel + p * FLOWI_COLS, b.at + p * b.row, FLOWI_COLS * sizeof *panel);
+    for (; p < depth; p += 16)
         for (j = 0; j < FLOWI_COLS; j++)
-            panel[p * FLOWI_COLS + j] = j < cols ? b[p * row_b + j * col_b] : 0;
+            for (q = p; q < flowi_min(p + 16, depth); q++)
+                panel[q * FLOWI_COLS + j] = j < cols ? b.at[q * b.row + j * b.col] : 0;
+}
+
+/* x moved by i rows and j columns. */
+static flowi_view flowi_view_at(flowi_view x, int i, int j) {
+    if (x.at) x.at += i * x.row + j * x.col;
+    return x;
+}
+
+static flowi_view flowi_view_of(const flow_real *x, int row, int col, int transposed) {
+    flowi_view v;
+    v.at = x;
+    v.row = transposed ? col : row;
+    v.col = transposed ? row : col;
+    return v;
+}
+
+static void flowi_product(flow_real *c, int row_c, int col_c, flowi_view start, flowi_view a,
+                          flowi_view b, int m, int n, int k) {
+    flow_real panel[FLOWI_DEPTH * FLOWI_COLS];
+    int i, j, p;
+    for (p = 0; p < k; p += FLOWI_DEPTH, start = flowi_view_of(c, row_c, col_c, 0))
+        for (j = 0; j < n; j += FLOWI_COLS) {
+            const int depth = flowi_min(FLOWI_DEPTH, k - p), cols = flowi_min(FLOWI_COLS, n - j);
+            flowi_pack(panel, flowi_view_at(b, p, j), depth, cols);
+            for (i = 0; i < m; i += FLOWI_ROWS) {
+                const int rows = flowi_min(FLOWI_ROWS, m - i);
+                flowi_tile(c + i * row_c + j * col_c, row_c, col_c, flowi_view_at(start, i, j),
+                           flowi_view_at(a, i, p), panel, depth, rows, cols);
+            }
+        }
+}
+
+/* Of a large product each thread takes blocks of C; a small one is done before the threads meet. */
+static void flowi_shared_product(flow_real *c, int row_c, int col_c, flowi_view start,
+                                 flowi_view a, flowi_view b, int m, int n, int k) {
+#ifdef _OPENMP
+    if ((double)m * n * k > 2e6) {
+        const int rows = 64, cols = 4 * FLOWI_COLS, across = (n + cols - 1) / cols;
+        int t;
+#pragma omp parallel for schedule(dynamic)
+        for (t = 0; t < (m + rows - 1) / rows * across; t++) {
+            const int i = t / across * rows, j = t % across * cols;
+            flowi_product(c + i * row_c + j * col_c, row_c, col_c, flowi_view_at(start, i, j),
+                          flowi_view_at(a, i, 0), flowi_view_at(b, 0, j), flowi_min(rows, m - i),
+                          flowi_min(cols, n - j), k);
+        }
+        return;
+    }
+#endif
+    flowi_product(c, row_c, col_c, start, a, b, m, n, k);
+}
+
+/* c[m*n] = start + a b. A c of few columns is computed as its transpose, c' = start' + b'a', which
+ * has many. */
+static void flowi_add_product(flow_real *c, flowi_view start, flowi_view a, flowi_view b, int m,
+                              int n, int k) {
+    if (n >= m || n > FLOWI_COLS / 4)
+        flowi_shared_product(c, n, 1, start, a, b, m, n, k);
+    else
+        flowi_shared_product(c, 1, n, flowi_view_of(start.at, start.row, start.col, 1),
+                             flowi_view_of(b.at, b.row, b.col, 1),
+                             flowi_view_of(a.at, a.row, a.col, 1), n, m, k);
 }
 
 FLOW_API void flow_matmul(flow_real *c, const flow_real *a, int ta, const flow_real *b, int tb,
                           int m, int n, int k, int accumulate) {
-    const int row_a = ta ? 1 : k, col_a = ta ? m : 1; /* op(A)[i][p] = a[i row_a + p col_a] */
-    const int row_b = tb ? 1 : n, col_b = tb ? k : 1;
-    flow_real panel[FLOWI_DEPTH * FLOWI_COLS];
-    int i, j, p;
+    int i;
     FLOW_ASSERT(m >= 0 && n >= 0 && k >= 0);
-    if (!accumulate)
-        for (i = 0; i < m * n; i++) c[i] = 0;
-    for (p = 0; p < k; p += FLOWI_DEPTH) {
-        const int depth = flowi_min(FLOWI_DEPTH, k - p);
-        for (j = 0; j < n; j += FLOWI_COLS) {
-            const int cols = flowi_min(FLOWI_COLS, n - j);
-            flowi_pack(panel, b + p * row_b + j * col_b, row_b, col_b, depth, cols);
-            for (i = 0; i < m; i += FLOWI_ROWS)
-                flowi_tile(c + i * n + j, n, a + i * row_a + p * col_a, row_a, col_a, panel, depth,
-                           flowi_min(FLOWI_ROWS, m - i), cols);
-        }
-    }
+    for (i = 0; i < m * n && k == 0 && !accumulate; i++) c[i] = 0;
+    flowi_add_product(c, flowi_view_of(accumulate ? c : NULL, n, 1, 0),
+                      ta ? flowi_view_of(a, m, 1, 1) : flowi_view_of(a, k, 1, 0),
+                      tb ? flowi_view_of(b, k, 1, 1) : flowi_view_of(b, n, 1, 0), m, n, k);
 }
 
 /* A pivot below this counts as zero: what rounding alone could have left. */
@@ -2245,10 +2334,9 @@ static int flowi_planar_forward(const flow_bijection *b, const flow_real *theta,
     if (!flowi_all_finite(theta, b->params)) return FLOW_E_FINITE;
     for (i = 0; i < n; i++) h[i] = flowi_dot(w, x + i * d, d) + shift;
     flow_activation(FLOW_TANH, h, NULL, NULL, h, n);
-    for (i = 0; i < n; i++) {
+    for (i = 0; i < n; i++)
         for (j = 0; j < d; j++) y[i * d + j] = x[i * d + j] + uhat[j] * h[i];
-        logdet[i] += flowi_log1p((1 - h[i] * h[i]) * wu);
-    }
+    for (i = 0; i < n; i++) logdet[i] += flowi_ln1p((1 - h[i] * h[i]) * wu);
     return FLOW_OK;
 }
 
@@ -3357,25 +3445,23 @@ typedef struct {
     flow_real z[FLOWI_BLOCK], a[FLOWI_BLOCK], da[FLOWI_BLOCK], dda[FLOWI_BLOCK];
 } flowi_block;
 
-/* a = tanh z,  a' = 1 - a^2,  a'' = -2 a a' */
+/* a = tanh z,  a' = 1 - a^2 */
 static void flowi_block_tanh(flowi_block *b) {
     int j;
     for (j = 0; j < FLOWI_BLOCK; j++) {
         const flow_real t = flowi_tanh(b->z[j]), d = 1 - t * t;
         b->a[j] = t;
         b->da[j] = d;
-        b->dda[j] = -2 * t * d;
     }
 }
 
-/* a = z s,  a' = s (1 + z (1 - s)),  a'' = s (1 - s) (2 + z (1 - 2 s)),  s = sigmoid z */
+/* a = z s,  a' = s (1 + z (1 - s)),  s = sigmoid z */
 static void flowi_block_silu(flowi_block *b) {
     int j;
     for (j = 0; j < FLOWI_BLOCK; j++) {
         const flow_real z = b->z[j], s = flowi_sigmoid(z);
         b->a[j] = z * s;
         b->da[j] = s * (1 + z * (1 - s));
-        b->dda[j] = s * (1 - s) * (2 + z * (1 - 2 * s));
     }
 }
 
@@ -3385,11 +3471,10 @@ static void flowi_block_lipswish(flowi_block *b) {
     for (j = 0; j < FLOWI_BLOCK; j++) {
         b->a[j] /= FLOWI_R(1.1);
         b->da[j] /= FLOWI_R(1.1);
-        b->dda[j] /= FLOWI_R(1.1);
     }
 }
 
-/* a = l z for z > 0, l m (e^z - 1) else;  a' = l or l m e^z;  a'' = 0 or l m e^z */
+/* a = l z for z > 0, l m (e^z - 1) else;  a' = l or l m e^z */
 static void flowi_block_selu(flowi_block *b) {
     const flow_real l = FLOWI_R(1.0507009873554804934), lm = FLOWI_R(1.7580993408473768599);
     int j;
@@ -3398,19 +3483,14 @@ static void flowi_block_selu(flowi_block *b) {
         const flow_real down = 0 - z; /* not -z: 0 belongs to the left side */
         b->a[j] = flowi_choose(down, grown, l * z);
         b->da[j] = flowi_choose(down, slope, l);
-        b->dda[j] = flowi_choose(down, slope, 0);
     }
 }
 
-/* a = log(1 + e^z),  a' = s,  a'' = s (1 - s),  s = sigmoid z */
+/* a = log(1 + e^z),  a' = sigmoid z */
 static void flowi_block_softplus(flowi_block *b) {
     int j;
     for (j = 0; j < FLOWI_BLOCK; j++) b->a[j] = flowi_softplus(b->z[j]);
-    for (j = 0; j < FLOWI_BLOCK; j++) {
-        const flow_real s = flowi_sigmoid(b->z[j]);
-        b->da[j] = s;
-        b->dda[j] = s * (1 - s);
-    }
+    for (j = 0; j < FLOWI_BLOCK; j++) b->da[j] = flowi_sigmoid(b->z[j]);
 }
 
 /* a = max(z, 0); the derivative at 0 is taken as 0. A NaN stays one. */
@@ -3420,7 +3500,36 @@ static void flowi_block_relu(flowi_block *b) {
         const flow_real z = b->z[j];
         b->a[j] = z < 0 ? 0 : z;
         b->da[j] = z > 0 ? 1 : 0;
-        b->dda[j] = 0;
+    }
+}
+
+/* a'' = s (1 - s) (2 + z (1 - 2 s)) of SiLU. */
+static void flowi_block_silu_curve(flowi_block *b, flow_real divisor) {
+    int j;
+    for (j = 0; j < FLOWI_BLOCK; j++) {
+        const flow_real z = b->z[j], s = flowi_sigmoid(z);
+        b->dda[j] = s * (1 - s) * (2 + z * (1 - 2 * s)) / divisor;
+    }
+}
+
+/* a'' of the others from a and a': tanh -2 a a',  SELU a' for z <= 0 and 0 for z > 0,  softplus
+ * a'(1 - a') */
+static void flowi_block_curve(flowi_block *b, int act) {
+    int j;
+    switch (act) {
+    case FLOW_TANH:
+        for (j = 0; j < FLOWI_BLOCK; j++) b->dda[j] = -2 * b->a[j] * b->da[j];
+        break;
+    case FLOW_SELU:
+        for (j = 0; j < FLOWI_BLOCK; j++) b->dda[j] = flowi_choose(0 - b->z[j], b->da[j], 0);
+        break;
+    case FLOW_SOFTPLUS:
+        for (j = 0; j < FLOWI_BLOCK; j++) b->dda[j] = b->da[j] * (1 - b->da[j]);
+        break;
+    case FLOW_SILU: flowi_block_silu_curve(b, 1); break;
+    case FLOW_LIPSWISH: flowi_block_silu_curve(b, FLOWI_R(1.1)); break;
+    default:
+        for (j = 0; j < FLOWI_BLOCK; j++) b->dda[j] = 0;
     }
 }
 
@@ -3434,12 +3543,15 @@ static inline void flowi_block_copy(flow_real *to, const flow_real *from, int m)
 
 FLOW_API void flow_activation(int act, flow_real *a, flow_real *da, flow_real *dda,
                               const flow_real *z, int n) {
-    flowi_block b;
     int i;
-    memset(&b, 0, sizeof b);
     FLOW_ASSERT(act >= 0 && act < FLOW_ACT_COUNT);
+#ifdef _OPENMP
+#pragma omp parallel for if (n > 65536)
+#endif
     for (i = 0; i < n; i += FLOWI_BLOCK) {
         const int m = flowi_min(FLOWI_BLOCK, n - i);
+        flowi_block b;
+        if (m < FLOWI_BLOCK) memset(b.z, 0, sizeof b.z);
         flowi_block_copy(b.z, z + i, m);
         switch (act) {
         case FLOW_TANH: flowi_block_tanh(&b); break;
@@ -3451,7 +3563,26 @@ FLOW_API void flow_activation(int act, flow_real *a, flow_real *da, flow_real *d
         }
         if (a) flowi_block_copy(a + i, b.a, m);
         if (da) flowi_block_copy(da + i, b.da, m);
-        if (dda) flowi_block_copy(dda + i, b.dda, m);
+        if (dda) {
+            flowi_block_curve(&b, act);
+            flowi_block_copy(dda + i, b.dda, m);
+        }
+    }
+}
+
+/* phi'' of z[n] when a = phi(z) and da = phi'(z) are known already. */
+static void flowi_curve(int act, flow_real *dda, const flow_real *z, const flow_real *a,
+                        const flow_real *da, int n) {
+    int i;
+    for (i = 0; i < n; i += FLOWI_BLOCK) {
+        const int m = flowi_min(FLOWI_BLOCK, n - i);
+        flowi_block b;
+        if (m < FLOWI_BLOCK) memset(&b, 0, sizeof b);
+        flowi_block_copy(b.z, z + i, m);
+        flowi_block_copy(b.a, a + i, m);
+        flowi_block_copy(b.da, da + i, m);
+        flowi_block_curve(&b, act);
+        flowi_block_copy(dda + i, b.dda, m);
     }
 }
 
@@ -3497,19 +3628,26 @@ FLOW_API void flow_mlp_init(const flow_mlp *m, flow_real *theta, flow_rng *rng) 
     }
 }
 
-FLOW_API void flow_mlp_forward(const flow_mlp *m, const flow_real *theta, flow_real *y,
-                               const flow_real *x, int n, flow_real *cache) {
+/* Without keep only a_l is left in the cache: enough for y, with half the writing. */
+static void flowi_mlp_forward(const flow_mlp *m, const flow_real *theta, flow_real *y,
+                              const flow_real *x, int n, flow_real *cache, int keep) {
     const flowi_mlp_parts p = flowi_mlp_split(m, cache, n);
-    int i, l;
+    int l;
     for (l = 0; l <= m->depth; l++) {
         const flowi_layer s = flowi_mlp_layer(m, l);
         const flow_real *in = l == 0 ? x : p.a + (l - 1) * p.layer;
-        flow_real *z = l == m->depth ? y : p.z + l * p.layer;
-        for (i = 0; i < n; i++) flowi_copy(z + i * s.out, theta + s.bias, s.out);
-        flow_matmul(z, in, 0, theta + s.weight, 1, n, s.out, s.in, 1);
+        flow_real *a = p.a + l * p.layer, *z = l == m->depth ? y : keep ? p.z + l * p.layer : a;
+        flowi_add_product(z, flowi_view_of(theta + s.bias, 0, 1, 0),
+                          flowi_view_of(in, s.in, 1, 0),
+                          flowi_view_of(theta + s.weight, s.in, 1, 1), n, s.out, s.in);
         if (l < m->depth)
-            flow_activation(m->act, p.a + l * p.layer, p.da + l * p.layer, NULL, z, p.layer);
+            flow_activation(m->act, a, keep ? p.da + l * p.layer : NULL, NULL, z, p.layer);
     }
+}
+
+FLOW_API void flow_mlp_forward(const flow_mlp *m, const flow_real *theta, flow_real *y,
+                               const flow_real *x, int n, flow_real *cache) {
+    flowi_mlp_forward(m, theta, y, x, n, cache, 1);
 }
 
 /* dW_l += dz_l' a_(l-1),  db_l += sum of dz_l over samples */
@@ -3550,28 +3688,39 @@ FLOW_API void flow_mlp_backward(const flow_mlp *m, const flow_real *theta, flow_
     flowi_mlp_reverse(m, theta, dtheta, dx, dy, x, n, &p, NULL);
 }
 
-/* z'_l = W_l a'_(l-1),  a'_l = phi'(z_l) z'_l for one tangent; jy may be NULL. */
-static void flowi_mlp_push(const flow_mlp *m, const flow_real *theta, flow_real *jy,
-                           const flow_real *s, int n, const flowi_mlp_parts *p) {
+/* z'_l = W_l a'_(l-1),  a'_l = phi'(z_l) z'_l for one tangent, up to the last hidden layer. */
+static void flowi_mlp_push(const flow_mlp *m, const flow_real *theta, const flow_real *s, int n,
+                           const flowi_mlp_parts *p) {
     int i, l;
-    for (l = 0; l <= m->depth; l++) {
+    for (l = 0; l < m->depth; l++) {
         const flowi_layer shape = flowi_mlp_layer(m, l);
         const flow_real *in = l == 0 ? s : p->at + (l - 1) * p->layer;
-        flow_real *zt = l == m->depth ? jy : p->zt + l * p->layer;
-        if (!zt) break;
+        flow_real *zt = p->zt + l * p->layer;
         flow_matmul(zt, in, 0, theta + shape.weight, 1, n, shape.out, shape.in, 0);
-        if (l == m->depth) break;
         for (i = 0; i < p->layer; i++)
             p->at[l * p->layer + i] = p->da[l * p->layer + i] * zt[i];
     }
 }
 
+/* As many tangents go together as there is scratch for two layers of them: what lies from zt on,
+ * 3 depth n width reals. */
 FLOW_API void flow_mlp_tangent(const flow_mlp *m, const flow_real *theta, flow_real *jy,
                                const flow_real *s, int n, int k, flow_real *cache) {
     const flowi_mlp_parts p = flowi_mlp_split(m, cache, n);
-    int j;
-    for (j = 0; j < k; j++)
-        flowi_mlp_push(m, theta, jy + j * n * m->out, s + j * n * m->in, n, &p);
+    const int most = m->depth > 0 ? 3 * m->depth / 2 : k;
+    int i, j, l, q;
+    for (j = 0; j < k; j += most) {
+        const int together = flowi_min(most, k - j), rows = together * n;
+        const flow_real *in = s + j * n * m->in;
+        for (l = 0; l <= m->depth; l++) {
+            const flowi_layer shape = flowi_mlp_layer(m, l);
+            flow_real *zt = l == m->depth ? jy + j * n * m->out : p.zt + l % 2 * most * p.layer;
+            flow_matmul(zt, in, 0, theta + shape.weight, 1, rows, shape.out, shape.in, 0);
+            for (q = 0; q < together && l < m->depth; q++)
+                for (i = 0; i < p.layer; i++) zt[q * p.layer + i] *= p.da[l * p.layer + i];
+            in = zt;
+        }
+    }
 }
 
 /* Back along one tangent: dz'_l = phi'(z_l) da'_l,  zbar_l += phi''(z_l) z'_l da'_l. */
@@ -3601,10 +3750,10 @@ FLOW_API void flow_mlp_tangent_backward(const flow_mlp *m, const flow_real *thet
                                         const flow_real *s, int n, int k, flow_real *cache) {
     const flowi_mlp_parts p = flowi_mlp_split(m, cache, n);
     int i, j;
-    flow_activation(m->act, NULL, NULL, p.dda, p.z, m->depth * p.layer);
+    flowi_curve(m->act, p.dda, p.z, p.a, p.da, m->depth * p.layer);
     for (i = 0; i < m->depth * p.layer; i++) p.zbar[i] = 0;
     for (j = 0; j < k; j++) {
-        flowi_mlp_push(m, theta, NULL, s + j * n * m->in, n, &p);
+        flowi_mlp_push(m, theta, s + j * n * m->in, n, &p);
         flowi_mlp_pull(m, theta, dtheta, djy + j * n * m->out, s + j * n * m->in, n, &p);
     }
     flowi_mlp_reverse(m, theta, dtheta, dx, dy, x, n, &p, p.zbar);
@@ -3649,8 +3798,8 @@ FLOW_API void flow_net_free(flow_net *net) {
     memset(net, 0, sizeof *net);
 }
 
-FLOW_API void flow_net_forward(flow_net *net, flow_real *v, const flow_real *x, const flow_real *t,
-                               const flow_real *c, int n) {
+static void flowi_net_forward(flow_net *net, flow_real *v, const flow_real *x, const flow_real *t,
+                              const flow_real *c, int n, int keep) {
     const int d = net->d, cond = net->cond, in = net->mlp.in;
     int i;
     FLOW_ASSERT(net->theta && n >= 0 && n <= net->batch && (c || cond == 0));
@@ -3659,7 +3808,12 @@ FLOW_API void flow_net_forward(flow_net *net, flow_real *v, const flow_real *x, 
         net->in[i * in + d] = t[i];
         if (cond > 0) flowi_copy(net->in + i * in + d + 1, c + i * cond, cond);
     }
-    flow_mlp_forward(&net->mlp, net->theta, v, net->in, n, net->cache);
+    flowi_mlp_forward(&net->mlp, net->theta, v, net->in, n, net->cache, keep);
+}
+
+FLOW_API void flow_net_forward(flow_net *net, flow_real *v, const flow_real *x, const flow_real *t,
+                               const flow_real *c, int n) {
+    flowi_net_forward(net, v, x, t, c, n, 1);
 }
 
 FLOW_API void flow_net_backward(flow_net *net, flow_real *dx, const flow_real *dv, int n) {
@@ -3722,15 +3876,28 @@ static flow_real flowi_power(flow_real b, long step) {
 }
 
 static void flowi_adam(flow_opt *o, flow_real *theta, const flow_real *grad) {
-    const flow_real b1 = o->beta1, b2 = o->beta2;
+    const flow_real b1 = o->beta1, b2 = o->beta2, rate = o->rate, epsilon = o->epsilon;
     const flow_real unbias1 = 1 / (1 - flowi_power(b1, o->step));
     const flow_real unbias2 = 1 / (1 - flowi_power(b2, o->step));
-    int i;
-    for (i = 0; i < o->count; i++) {
-        o->m[i] = b1 * o->m[i] + (1 - b1) * grad[i];
-        o->v[i] = b2 * o->v[i] + (1 - b2) * grad[i] * grad[i];
-        theta[i] -= o->rate * (o->m[i] * unbias1) /
-                    (flowi_sqrt(o->v[i] * unbias2) + o->epsilon);
+    int i, j;
+#ifdef _OPENMP
+#pragma omp parallel for private(j) if (o->count > 65536)
+#endif
+    for (i = 0; i < o->count; i += FLOWI_BLOCK) { /* blocks of their own, so that it vectorises */
+        const int n = flowi_min(FLOWI_BLOCK, o->count - i);
+        flow_real g[FLOWI_BLOCK] = {0}, m[FLOWI_BLOCK] = {0}, v[FLOWI_BLOCK] = {0};
+        flow_real step[FLOWI_BLOCK];
+        flowi_block_copy(g, grad + i, n);
+        flowi_block_copy(m, o->m + i, n);
+        flowi_block_copy(v, o->v + i, n);
+        for (j = 0; j < FLOWI_BLOCK; j++) {
+            m[j] = b1 * m[j] + (1 - b1) * g[j];
+            v[j] = b2 * v[j] + (1 - b2) * g[j] * g[j];
+            step[j] = rate * (m[j] * unbias1) / (flowi_sqrt(v[j] * unbias2) + epsilon);
+        }
+        flowi_block_copy(o->m + i, m, n);
+        flowi_block_copy(o->v + i, v, n);
+        for (j = 0; j < n; j++) theta[i + j] -= step[j];
     }
 }
 
@@ -4043,8 +4210,8 @@ static int flowi_net_velocity(void *ctx, flow_real *v, const flow_real *x, const
     flow_net *net = (flow_net *)ctx;
     int i;
     for (i = 0; i < n; i += net->batch)
-        flow_net_forward(net, v + i * net->d, x + i * net->d, t + i, NULL,
-                         flowi_min(net->batch, n - i));
+        flowi_net_forward(net, v + i * net->d, x + i * net->d, t + i, NULL,
+                          flowi_min(net->batch, n - i), 0);
     return FLOW_OK;
 }
 
@@ -4056,7 +4223,8 @@ static int flowi_net_tangent(void *ctx, flow_real *v, flow_real *jv, const flow_
     for (i = 0; i < n; i += net->batch) {
         const int m = flowi_min(net->batch, n - i);
         flow_net_forward(net, v + i * d, x + i * d, t + i, NULL, m);
-        for (j = 0; j < k; j++)
+        if (m == n) flow_net_tangent(net, jv, s, n, k); /* all tangents at once are faster */
+        for (j = 0; j < k && m < n; j++)
             flow_net_tangent(net, jv + (j * n + i) * d, s + (j * n + i) * d, m, 1);
     }
     return FLOW_OK;
@@ -5082,10 +5250,10 @@ FLOW_API void flow_tokens_path(const flow_tokens *s, flow_rng *rng, int *xt, con
         xt[i] = flow_rng_uniform(rng) < t[i / s->length] ? x1[i] : x0[i];
 }
 
-/* Tokens of x that are not y's; a mask agrees with everything. */
+/* Tokens of x that are not y's. A mask differs from all data alike, which changes no weight. */
 static int flowi_tokens_apart(const flow_tokens *s, const int *x, const int *y) {
     int l, apart = 0;
-    for (l = 0; l < s->length; l++) apart += x[l] != y[l] && x[l] != s->tokens;
+    for (l = 0; l < s->length; l++) apart += x[l] != y[l];
     return apart;
 }
 

@@ -78,6 +78,7 @@ enum {
     CHAPTER_COUNT, /* int *:          a whole number, at least 1 */
     CHAPTER_REAL,  /* double *:       any finite number */
     CHAPTER_TEXT,  /* const char **:  a file name, a sequence ...; may be NULL, not empty */
+    CHAPTER_PAIR,  /* const char *[2]: two of them, --idx A B */
     CHAPTER_SWITCH /* int *:          takes no value, sets 1 */
 };
 
@@ -193,6 +194,82 @@ static inline double *chapter_data(chapter *c, const char *path, int d, int *n) 
     return x;
 }
 
+/* Images with their classes, pixels in the file's own unit; the arrays are freed by chapter_end. */
+typedef struct {
+    int n, rows, cols, d, classes; /* d = rows*cols; labels are 0 ... classes-1 */
+    double *pixel, least, most;    /* [n*d], and their range */
+    int *label;                    /* [n] */
+} chapter_images;
+
+/* The first `limit` images or labels of the n in an IDX file. A bad file ends the chapter. */
+static inline double *chapter_idx(chapter *c, const char *path, int limit, int *n, int *rows,
+                                  int *cols) {
+    unsigned char *bytes = NULL;
+    int count, err = flow_idx_read(&bytes, n, rows, cols, path);
+    double *x;
+    if (err == FLOW_E_GZIP)
+        chapter_stop(c, 1, "%s is compressed, unpack it first: gzip -d %s", path, path);
+    if (err < 0) chapter_stop(c, 1, "%s: %s", path, flow_strerror(err));
+    count = (*n < limit ? *n : limit) * *rows * *cols;
+    x = chapter_alloc(c, (size_t)count);
+    for (int i = 0; i < count; i++) x[i] = bytes[i];
+    flow_release(bytes);
+    return x;
+}
+
+/* At most `limit` images: from the IDX files idx[0] (images) and idx[1] (labels) or, when these are
+ * NULL, from lines of side*side pixels and a label. A bad file ends the chapter. */
+static inline void chapter_images_read(chapter *c, chapter_images *m, int limit, const char *path,
+                                       int side, const char *const *idx) {
+    int labels, one = 1, wide = side * side + 1;
+    double *label = NULL;
+    memset(m, 0, sizeof *m);
+    m->rows = m->cols = side;
+    if (idx[0]) {
+        path = idx[1];
+        m->pixel = chapter_idx(c, idx[0], limit, &m->n, &m->rows, &m->cols);
+        if (m->rows * m->cols == 1) chapter_stop(c, 1, "%s: labels, not images", idx[0]);
+        label = chapter_idx(c, path, limit, &labels, &one, &one);
+        if (one != 1) chapter_stop(c, 1, "%s: images, not labels", path);
+        if (labels != m->n) chapter_stop(c, 1, "%s: %d labels for %d images", path, labels, m->n);
+    } else m->pixel = chapter_data(c, path, wide, &m->n);
+    m->n = m->n < limit ? m->n : limit;
+    m->d = m->rows * m->cols;
+    m->label = (int *)chapter_alloc(c, (size_t)m->n);
+    m->least = m->most = m->pixel[0];
+    for (int i = 0; i < m->n; i++) {
+        double *pixel = m->pixel + i * m->d, k = label ? label[i] : m->pixel[(i + 1) * wide - 1];
+        if (!(k >= 0 && k < 256 && k == floor(k)))
+            chapter_stop(c, 1, "%s: image %d has label %g; expected 0, 1, 2 ...", path, i + 1, k);
+        m->label[i] = (int)k;
+        if (m->classes <= m->label[i]) m->classes = m->label[i] + 1;
+        if (!label) /* close the gaps that the labels leave */
+            memmove(pixel, m->pixel + i * wide, (size_t)m->d * sizeof *pixel);
+        for (int j = 0; j < m->d; j++) {
+            m->least = fmin(m->least, pixel[j]);
+            m->most = fmax(m->most, pixel[j]);
+        }
+    }
+}
+
+/* The image nearest to y[d] among the first `count`, and its Euclidean distance. */
+static inline int chapter_nearest(const chapter_images *m, int count, const double *y,
+                                  double *distance) {
+    const double *x = m->pixel;
+    double best = HUGE_VAL;
+    int nearest = 0;
+    for (int i = 0; i < count; i++, x += m->d) {
+        double square = 0;
+        for (int r = 0; r < m->d && square < best; r += m->cols) /* a row, then a look */
+            for (int j = r; j < r + m->cols; j++) square += (x[j] - y[j]) * (x[j] - y[j]);
+        if (square >= best) continue;
+        best = square;
+        nearest = i;
+    }
+    *distance = sqrt(best);
+    return nearest;
+}
+
 /* The same with its rows in random order: a file may be sorted. n - 1 draws, rarely more. */
 static inline double *chapter_data_shuffled(chapter *c, flow_rng *rng, const char *path, int d,
                                             int *n) {
@@ -282,7 +359,7 @@ static inline int chapter_read_real(const char *text, double *value) {
 
 static inline void chapter_help(const chapter *c, const char *about, const chapter_flag *flags,
                                 int flag_count) {
-    const char *const kinds[] = {"K", "K", "X", "TEXT", ""}; /* what follows each kind of flag */
+    const char *const kinds[] = {"K", "K", "X", "TEXT", "A B", ""}; /* what follows each kind */
     printf("%s: %s\n\nusage: %s [flags]\n", c->name, about, c->name);
     printf("  %-10s %-7s seed of the random numbers (default %" PRIu64 ")\n", "--seed", "S",
            c->seed);
@@ -328,6 +405,15 @@ static inline void chapter_flags(chapter *c, int argc, char **argv, const char *
         while (own < flag_count && strcmp(flag, flags[own].flag) != 0) own++;
         if (own < flag_count && flags[own].kind == CHAPTER_SWITCH) {
             *(int *)flags[own].value = 1;
+            continue;
+        }
+        if (own < flag_count && flags[own].kind == CHAPTER_PAIR) {
+            const char **pair = (const char **)flags[own].value;
+            if (i + 2 >= argc) chapter_stop(c, 2, "%s: needs two values (see --help)", flag);
+            pair[0] = argv[++i];
+            pair[1] = argv[++i];
+            if (!*pair[0] || !*pair[1])
+                chapter_stop(c, 2, "%s: expected two texts that are not empty", flag);
             continue;
         }
         if (strcmp(flag, "--quick") == 0) {
@@ -520,6 +606,20 @@ static inline void chapter_points(chapter *c, const char *name, const char *colu
 /* Between two grid rows. */
 static inline void chapter_gap(chapter *c) {
     flow_dat_gap(&c->dat);
+}
+
+/* A block of `down` rows of images, one of each class a row, image[down*classes*d], as a line for
+ * each row of pixels: for `matrix with image`. */
+static inline void chapter_images_block(chapter *c, const char *name, const chapter_images *m,
+                                        const double *image, int down) {
+    int wide = m->classes * m->cols;
+    double *row = chapter_alloc(c, (size_t)wide);
+    chapter_block(c, name, "a line for each row of pixels");
+    for (int r = 0; r < down * m->rows; r++) {
+        const double *at = image + (r / m->rows * m->classes * m->rows + r % m->rows) * m->cols;
+        for (int j = 0; j < wide; j++) row[j] = at[j / m->cols * m->d + j % m->cols];
+        chapter_row(c, row, wide);
+    }
 }
 
 /* A block of a grid of chapter_grid: the coordinates of each node, then what `count` arrays know of

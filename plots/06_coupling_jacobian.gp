@@ -15,8 +15,10 @@ set logscale cb; set cbrange [0.03:3]; set cbtics (0.03, 0.1, 0.3, 1, 3)
 set label 1 bold("Triangles: ")."the log-determinant is the sum of the diagonal’s logs" \
     at screen 0.012,0.945
 set label 2 "colour: |∂y_i/∂x_j|; white: 0" at screen 0.985,0.945 right textcolor rgb "#666666"
-head = "'One coupling layer:\n4 of 8 coordinates move' 'Two, halves swapped:\nall move, log-dets add' ". \
-       "'Autoregressive (MAF):\nall move, d passes back' 'Residual layer: full,\na true determinant'"
+head = "'One coupling layer:\n4 of 8 coordinates move' ". \
+       "'Two, halves swapped:\nall move, log-dets add' ". \
+       "'Autoregressive (MAF):\nall move, d passes back' ". \
+       "'Residual layer: full,\na true determinant'"
 set ylabel "output i" offset 2.5,0
 set xlabel "input j" offset 0,1.2
 do for [k = 1:4] {

@@ -127,6 +127,70 @@ static void test_relatives_symmetry(void) {
     }
 }
 
+/* The logarithms over all normal numbers: the exponent's bits, the fold at sqrt(1/2), the digits
+ * next to log 1 = 0, which a wrong m loses. */
+static void test_logarithms(void) {
+    const int most = sizeof(flow_real) == sizeof(double) ? 1021 : 125;
+    double worst = 0, worst1 = 0;
+    int i, k;
+    for (k = -most; k <= most; k += k > -4 && k < 3 ? 1 : 7)
+        for (i = 0; i <= 200; i++) {
+            const flow_real x = FLOWI_R(ldexp(1 + i / 201.0, k));
+            const double off = ulps_apart(flowi_ln(x), log((double)x));
+            if (!(off <= worst)) worst = off;
+        }
+    for (k = -60; k <= 8; k++)
+        for (i = 0; i <= 200; i++) {
+            flow_real x = FLOWI_R(ldexp(1 + i / 201.0, k));
+            double off = ulps_apart(flowi_ln1p(x), log1p((double)x));
+            if (!(off <= worst1)) worst1 = off;
+            if (!(x < FLOWI_R(0.99))) continue;
+            x = -x;
+            off = ulps_apart(flowi_ln1p(x), log1p((double)x));
+            if (!(off <= worst1)) worst1 = off;
+        }
+    TEST_NEAR(flowi_ln(1), 0, 0);
+    TEST_NEAR(worst, 0, 2.5);
+    TEST_NEAR(worst1, 0, 4);
+}
+
+/* A coefficient of the series, a quarter turn too far: both ends, and the sine next to 0. */
+static void test_sine_and_cosine(void) {
+    int i;
+    for (i = -2000; i <= 2000; i++) {
+        const flow_real a = FLOWI_R(1.5707963267948966) * (flow_real)i / 2000;
+        flow_real s, c;
+        flowi_sin_cos(&s, &c, a);
+        TEST_NEAR(s, sin((double)a), 2 * EPS * fabs(sin((double)a)));
+        TEST_NEAR(c, cos((double)a), 2 * EPS);
+    }
+}
+
+/* Normals in blocks and one by one: the same numbers from the same draws, by Box and Muller's
+ * formula, for every remainder of a block. */
+static void test_normals_of_a_block(void) {
+    enum { MOST = 70 };
+    flow_real z[2 * MOST + 1];
+    int n, i;
+    for (n = 0; n <= MOST; n++) {
+        flow_rng rng, twin, one;
+        flow_rng_init(&rng, (uint64_t)n);
+        twin = one = rng;
+        z[2 * n] = 7;
+        flow_normal_sample(&rng, z, n, 2);
+        TEST(z[2 * n] == 7);
+        for (i = 0; i < n; i++) {
+            const double u1 = 1 - (double)flow_rng_uniform(&twin);
+            const double turn = 2 * 3.14159265358979324 * (double)flow_rng_uniform(&twin);
+            const double r = sqrt(-2 * log(u1));
+            TEST_NEAR(z[2 * i], r * cos(turn), 20 * EPS);
+            TEST_NEAR(z[2 * i + 1], r * sin(turn), 20 * EPS);
+            TEST_NEAR(flow_rng_normal(&one), z[2 * i], 0);
+        }
+        TEST(memcmp(&rng, &twin, sizeof rng) == 0);
+    }
+}
+
 /* ---- errors and helpers ---------------------------------------------------------------------- */
 
 /* A code without words, or two codes with the same. */
@@ -150,8 +214,10 @@ static void test_error_messages(void) {
     TEST(strstr(flow_strerror(FLOW_E_NUMBER), "text") != NULL);
 }
 
-/* An infinity or a NaN that hides: first, last, or cancelled by its opposite. */
+/* An infinity or a NaN that hides: anywhere in a long array, or cancelled by its opposite. */
 static void test_all_finite(void) {
+    flow_real many[35];
+    int i, n;
     const flow_real infinity = FLOWI_INFINITY, nan = infinity - infinity;
     flow_real x[5] = {1, FLOWI_R(-1e30), 0, FLOWI_R(1e30), 2};
     TEST(flowi_all_finite(x, 5));
@@ -163,6 +229,14 @@ static void test_all_finite(void) {
     x[4] = nan;
     TEST(!flowi_all_finite(x + 1, 4));
     TEST(!flowi_finite(nan) && !flowi_finite(-infinity) && flowi_finite(1));
+    for (i = 0; i < 35; i++) many[i] = FLOWI_R(1e30);
+    for (n = 1; n <= 35; n++)
+        for (i = 0; i < n; i++) {
+            many[i] = i % 2 ? nan : -infinity;
+            TEST(!flowi_all_finite(many, n));
+            many[i] = FLOWI_R(1e30);
+            TEST(flowi_all_finite(many, n));
+        }
 }
 
 /* Memory that is not zeroed, a size that overflows instead of failing. */
@@ -186,6 +260,9 @@ int main(void) {
     test_relatives_near_zero();
     test_relatives_at_the_ends();
     test_relatives_symmetry();
+    test_logarithms();
+    test_sine_and_cosine();
+    test_normals_of_a_block();
     test_section("errors and helpers");
     test_error_messages();
     test_all_finite();

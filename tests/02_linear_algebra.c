@@ -104,22 +104,31 @@ static void test_products_of_awkward_sizes(void) {
             check_product(&rng, sizes[i][0], sizes[i][1], sizes[i][2], flags);
 }
 
-/* A sum whose order depends on m: row i of a product of many rows has the bits of the product of
- * row i alone, so that a sample's result does not depend on its batch. */
+/* Row i of a product of many rows has the bits of the product of row i alone. */
+static void check_product_rows(flow_rng *rng, int m, int n, int k, int flags) {
+    product p = product_of_sizes(rng, m, n, k, flags);
+    int i;
+    flow_matmul(p.c, p.a, 0, p.b, p.tb, m, n, k, p.accumulate);
+    for (i = 0; i < m; i++)
+        flow_matmul(p.before + i * n, p.a + i * k, 0, p.b, p.tb, 1, n, k, p.accumulate);
+    if (!TEST(memcmp(p.c, p.before, sizeof(flow_real) * (size_t)(m * n)) == 0))
+        printf("    m %d, n %d, k %d, flags %d\n", m, n, k, flags);
+    product_free(&p);
+}
+
+/* A sum whose order depends on m, on whether c has few columns, or on the thread that takes it: a
+ * sample's result must not depend on its batch. The last sizes are large enough for threads. */
 static void test_product_bits_do_not_depend_on_m(void) {
     static const int depths[] = {5, 64, 300};
+    static const int more[][3] = {{200, 1, 300}, {90, 2, 64}, {33, 5, 700}, {130, 170, 100},
+                                  {65, 300, 40}, {300, 3, 2400}};
     flow_rng rng = test_rng(3);
     int i, m, flags;
-    for (flags = 0; flags < 8; flags += 2)
-        for (m = 2; m <= 19; m++) {
-            const int k = depths[m % 3], n = 1 + 3 * m;
-            product p = product_of_sizes(&rng, m, n, k, flags);
-            flow_matmul(p.c, p.a, 0, p.b, p.tb, m, n, k, p.accumulate);
-            for (i = 0; i < m; i++)
-                flow_matmul(p.before + i * n, p.a + i * k, 0, p.b, p.tb, 1, n, k, p.accumulate);
-            TEST(memcmp(p.c, p.before, sizeof(flow_real) * (size_t)(m * n)) == 0);
-            product_free(&p);
-        }
+    for (flags = 0; flags < 8; flags += 2) {
+        for (m = 2; m <= 19; m++) check_product_rows(&rng, m, 1 + 3 * m, depths[m % 3], flags);
+        for (i = 0; i < 6; i++)
+            check_product_rows(&rng, more[i][0], more[i][1], more[i][2], flags);
+    }
 }
 
 /* A NaN times 0 that is skipped, old contents that survive where they should be overwritten. */

@@ -492,6 +492,40 @@ static void velocity_case_free(velocity_case *q) {
 
 /* Time or condition in a column of its own choice; rows of the wrong length, or one too many; what
  * the scratch rows of tangents held before. */
+/* What goes together must have the bits of what goes alone: tangents in groups, the velocity that
+ * keeps nothing for a backward pass, a batch with a remainder. */
+static void test_field_of_net(void) {
+    enum { ROWS = 2 * BATCH + 3 };
+    flow_real x[ROWS * D], t[ROWS], s[K * ROWS * D], v[ROWS * D], jv[K * ROWS * D], one[D];
+    flow_rng rng = test_rng(77);
+    flow_net net;
+    flow_field f;
+    int act, i, j, n;
+    flow_normal_sample(&rng, x, ROWS, D);
+    flow_normal_sample(&rng, t, ROWS, 1);
+    flow_normal_sample(&rng, s, K * ROWS, D);
+    for (act = 0; act < FLOW_ACT_COUNT; act++)
+        for (n = BATCH - 1; n <= ROWS; n += BATCH + 4) {
+            TEST_ERR(flow_net_init(&net, D, 0, 7, act % 4, act, BATCH, &rng), FLOW_OK);
+            f = flow_net_field(&net);
+            TEST_ERR(f.velocity(f.ctx, v, x, t, n), FLOW_OK);
+            for (i = 0; i < n; i++) {
+                flow_net_forward(&net, one, x + i * D, t + i, NULL, 1);
+                TEST_NEAR_ALL(v + i * D, one, D, 0);
+            }
+            TEST_ERR(f.tangent(f.ctx, v, jv, x, t, s, n, K), FLOW_OK);
+            for (i = 0; i < n; i++) {
+                flow_net_forward(&net, one, x + i * D, t + i, NULL, 1);
+                TEST_NEAR_ALL(v + i * D, one, D, 0);
+                for (j = 0; j < K; j++) {
+                    flow_net_tangent(&net, one, s + (j * n + i) * D, 1, 1);
+                    TEST_NEAR_ALL(jv + (j * n + i) * D, one, D, 0);
+                }
+            }
+            flow_net_free(&net);
+        }
+}
+
 static void test_net_forward_and_tangent(void) {
     velocity_case q;
     flow_real v[N * D], jv[K * N * D], want[K * N * D];
@@ -631,6 +665,7 @@ int main(void) {
     test_assertions();
     test_section("velocity network");
     test_net_forward_and_tangent();
+    test_field_of_net();
     test_net_backward();
     test_net_assertions();
     test_net_arrays();
