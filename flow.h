@@ -5454,7 +5454,7 @@ static int flowi_assign(int *match, flow_real *total, const flow_real *cost, int
                         int *work) {
     flow_real most = 0, step;
     int *owner = work, i, err = FLOW_OK;
-    for (i = 0; i < n; i++) v[i] = 0;
+    for (i = 0; i < n; i++) v[i] = 0, owner[i] = match[i] = -1; /* no auction if all costs are 0 */
     for (i = 0; i < n * n; i++)
         if (flowi_fabs(cost[i]) > most) most = flowi_fabs(cost[i]);
     if (!flowi_finite(most * (flow_real)n)) return FLOW_E_FINITE;

@@ -62,7 +62,7 @@ for c in $compilers; do
             job "$c $standard: $file" "$command $file"
             job "$c $standard float: $file" "$command -DFLOW_FLOAT $file"
         done
-        for file in $tests $chapters; do
+        for file in $tests $chapters tests/bench.c; do
             job "$c $standard: $file" "$command $own $file"
         done
     done

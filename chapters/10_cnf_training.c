@@ -1,0 +1,317 @@
+/* 10_cnf_training: a velocity field learned by maximum likelihood, through its own ODE.
+ *
+ * Beside it: article B, "Training CNFs"; article C, the end of "3. Continuous Normalizing Flow";
+ * article D, "Continuous Normalizing Flows (CNFs)"; slides E, "Issues of CNFs". From a data point x
+ * the augmented ODE runs back to its noise z, and gathers the log-determinant l on the way:
+ *
+ *     dx/dt = v(x, t),  dl/dt = div v(x, t),  from x(1) = x, l(1) = 0 to z = x(0), l(0)
+ *     loss = -log p(x) = -log N(z) - l(0), averaged over data
+ *
+ *     div v = sum_j e_j'(dv/dx)e_j         exact: d passes through the network
+ *           = E[s'(dv/dx)s], E[ss'] = I    one pass, with a random probe s [Hutchinson 1989;
+ *                                          FFJORD: Grathwohl et al. 2019, eq. 7 and 8]
+ *     backprop  back through every step of the solver, whose states are kept
+ *     adjoint   da/dt = -(df/dy)'a, dg/dt = -(df/dtheta)'a for y = (x, l), dy/dt = f: from 0 to 1,
+ *               y solved again beside them, nothing kept      [Chen et al. 2018, algorithm 1]
+ *
+ * You will see both gradients beside finite differences, how Hutchinson's estimate scatters, three
+ * densities learned, and what a step costs. "Terribly unstable", say the slides: likelihood also
+ * pays for what a solver overlooks. So the solver changes while it trains; a finer one scores.
+ *
+ * Alone: cc -O2 -I. chapters/10_cnf_training.c -lm -o 10_cnf_training && ./10_cnf_training */
+#define FLOW_IMPLEMENTATION
+#include "chapter.h"
+
+enum { BATCH = 32, FEW = 5, MANY = 9, POINTS = 8, D = 16, SIDE = 110 };
+
+/* One hidden layer. Each tanh starts with its middle at a point (1 - t) z + t x between noise and
+ * data, rather near the data, `steep` times steeper than usual; v starts `size` times as large. */
+static void start(chapter *c, flow_net *net, int set, int width, double steep, double size,
+                  flow_rng *rng) {
+    chapter_try(c, flow_net_init(net, 2, 0, width, 1, FLOW_TANH, 256, rng), "network");
+    for (int i = 0; i < width; i++) {
+        double x[2], z[2], t, *row = net->theta + 3 * i, *bias = net->theta + 3 * width + i;
+        flow_toy_sample(set, rng, x, NULL, 1);
+        flow_normal_sample(rng, z, 1, 2);
+        t = sqrt(sqrt(flow_rng_uniform(rng)));
+        row[0] *= steep, row[1] *= steep, row[2] *= steep / 2, *bias = -row[2] * t;
+        for (int j = 0; j < 2; j++) *bias -= row[j] * ((1 - t) * z[j] + t * x[j]);
+    }
+    for (int i = 4 * width; i < net->params; i++) net->theta[i] *= size;
+}
+
+/* The network's flow, ready for gradients: with the exact divergence, or with one of the probes. */
+static void ready(chapter *c, flow_cnf *cnf, flow_net *net, int way, int method, int steps,
+                  int batch, flow_rng *probes) {
+    flow_field f = flow_net_field(net);
+    chapter_try(c, probes ? flow_cnf_init_hutchinson(cnf, f, method, steps, batch, FLOW_RADEMACHER,
+                                                     1, probes)
+                          : flow_cnf_init(cnf, f, method, steps, batch), "flow");
+    chapter_try(c, flow_cnf_train(cnf, way), "its training");
+}
+
+/* The mean of est[n]; *error is its standard error. */
+static double average(const double *est, int n, double *error) {
+    double mean = 0, square = 0;
+    for (int i = 0; i < n; i++) mean += est[i] / n;
+    for (int i = 0; i < n; i++) square += (est[i] - mean) * (est[i] - mean) / n;
+    *error = sqrt(square / n);
+    return mean;
+}
+
+/* ---- gradients ------------------------------------------------------------------------------ */
+
+typedef struct {
+    flow_net net;
+    flow_cnf cnf;
+    double x[2 * POINTS];
+} problem;
+
+/* For flow_check_gradient, which moves the network's own theta. */
+static int loss_at(void *ctx, double *loss, const double *theta) {
+    problem *p = (problem *)ctx;
+    (void)theta;
+    return flow_cnf_nll(&p->cnf, loss, p->x, POINTS);
+}
+
+/* The gradient by equal steps (tol = 0) or to a tolerance; *worst, unless NULL: the farthest that a
+ * component is from central differences, relatively. */
+static void gradient(chapter *c, problem *p, double *grad, int way, int method, int steps,
+                     double tol, flow_rng *probes, double *worst) {
+    double loss;
+    ready(c, &p->cnf, &p->net, way, method, steps, POINTS, probes);
+    p->cnf.tol = tol;
+    for (int i = 0; i < p->net.params; i++) p->net.grad[i] = 0;
+    chapter_try(c, loss_at(p, &loss, NULL), "gradient");
+    for (int i = 0; i < p->net.params; i++) grad[i] = p->net.grad[i];
+    if (worst) chapter_try(c, flow_check_gradient(worst, loss_at, p, p->net.theta, grad,
+                                                  p->net.params, 2e-5), "central differences");
+    flow_cnf_free(&p->cnf);
+}
+
+/* |a - b|/|b|; *along = a'b/|b|^2. */
+static double apart(const double *a, const double *b, int n, double *along) {
+    double ab = 0, aa = 0, bb = 0;
+    for (int i = 0; i < n; i++) ab += a[i] * b[i], bb += b[i] * b[i];
+    for (int i = 0; i < n; i++) aa += (a[i] - b[i]) * (a[i] - b[i]);
+    *along = ab / bb;
+    return sqrt(aa / bb);
+}
+
+/* Backprop is exact for the loss as computed, however coarse the steps. The adjoint solves another
+ * ODE, with errors of its own: the two meet as the steps or the tolerance shrink. With one probe a
+ * point the gradient is right on average: measured along the exact one. */
+static void check_gradients(chapter *c, flow_rng *rng) {
+    double *a, *b, worst, gap[5], steps[5], along[200];
+    problem p;
+    int n;
+    start(c, &p.net, FLOW_TOY_MOONS, 10, 3, 4, rng);
+    flow_toy_sample(FLOW_TOY_MOONS, rng, p.x, NULL, POINTS);
+    n = p.net.params, a = chapter_alloc(c, 2 * (size_t)n), b = a + n;
+    chapter_block(c, "rk4", "steps, backprop to differences, adjoint to backprop");
+    for (int k = 0; k < 5; k++) {
+        steps[k] = 2 << k;
+        gradient(c, &p, b, FLOW_BACKPROP, FLOW_RK4, 2 << k, 0, NULL, &worst);
+        gradient(c, &p, a, FLOW_ADJOINT, FLOW_RK4, 2 << k, 0, NULL, NULL);
+        chapter_row3(c, steps[k], worst, gap[k] = apart(a, b, n, along));
+        if (k == 2) chapter_below(c, "backprop, 8 steps, to central differences", worst, 1e-6);
+    }
+    chapter_near(c, "adjoint to backprop: as steps to the", -4, chapter_slope(steps, gap, 5), 1);
+    gradient(c, &p, b, FLOW_BACKPROP, FLOW_DOPRI5, 200, 0, NULL, NULL);
+    chapter_block(c, "tolerance", "adjoint's relative error");
+    for (int k = 1; k <= 12; k++) {
+        double tol = pow(10, -k);
+        gradient(c, &p, a, FLOW_ADJOINT, FLOW_DOPRI5, 1, tol, NULL, k == 10 ? &worst : NULL);
+        chapter_row2(c, tol, gap[0] = apart(a, b, n, along));
+        if (k == 5) chapter_below(c, "  its tolerance 1e-5", gap[0], 1e-3);
+        if (k == 10) chapter_below(c, "  its tolerance 1e-10", gap[0], 1e-8);
+    }
+    chapter_below(c, "  to central differences", worst, 1e-6);
+    for (int i = 0; i < 200; i++) {
+        gradient(c, &p, a, FLOW_BACKPROP, FLOW_RK4, 8, 0, rng, NULL);
+        apart(a, b, n, &along[i]);
+    }
+    along[0] = average(along, 200, &worst);
+    chapter_near(c, "one probe a point: along the exact gradient", 1, along[0], 5 * worst);
+    flow_net_free(&p.net);
+}
+
+/* Many draws of k probes at one point in D dimensions. With S = (J + J')/2, J = dv/dx, the mean of
+ * s'J s is tr J = div v, its variance 2 |S|^2 for Gaussian probes and 2 (|S|^2 - sum_i S_ii^2) for
+ * Rademacher's, over k for k of them. Means are held to five standard errors, for any seed. */
+static void check_hutchinson(chapter *c, flow_rng *rng) {
+    const char *const name[2] = {"Rademacher probe: mean", "Gaussian probe: mean"};
+    int many = c->quick ? 400 : 4000;
+    double *x = chapter_alloc(c, (size_t)(many * (D + 2))), *t = x + many * D, *est = t + many;
+    double row[7][6], k[7], var[7], div, mean = 0, error = 0, S, theory[2] = {0, 0};
+    flow_net net;
+    flow_cnf cnf;
+    chapter_try(c, flow_net_init(&net, D, 0, 32, 1, FLOW_TANH, 256, rng), "network");
+    for (int i = 0; i < 32 * D; i++) /* v = -3 W'tanh(W x + ...), down into a well */
+        net.theta[32 * (D + 2) + i] = -3 * net.theta[i % 32 * (D + 1) + i / 32];
+    flow_normal_sample(rng, x, 1, D);
+    for (int i = D; i < many * D; i++) x[i] = x[i - D];
+    chapter_try(c, flow_cnf_init(&cnf, flow_net_field(&net), FLOW_EULER, 1, 1), "flow");
+    chapter_try(c, flow_cnf_divergence(&cnf, NULL, &div, x, t, 1), "div v"); /* leaves J' in jv */
+    for (int i = 0; i < D * D; i++) {
+        S = (cnf.jv[i] + cnf.jv[i % D * D + i / D]) / 2;
+        theory[0] += i % (D + 1) ? 2 * S * S : 0, theory[1] += 2 * S * S;
+    }
+    flow_cnf_free(&cnf);
+    for (int kind = 0; kind < 2; kind++) {
+        for (int j = 6; j >= 0; j--) {
+            chapter_try(c, flow_cnf_init_hutchinson(&cnf, flow_net_field(&net), FLOW_EULER, 1, 256,
+                                                    FLOW_RADEMACHER + kind, 1 << j, rng), "probes");
+            chapter_try(c, flow_cnf_divergence(&cnf, NULL, est, x, t, many), "estimates");
+            flow_cnf_free(&cnf);
+            row[j][0] = k[j] = 1 << j, mean = average(est, many, &error);
+            row[j][1 + kind] = var[j] = error * error * many;
+            row[j][3 + kind] = theory[kind] / k[j];
+            if (kind == 0) row[j][5] = mean - div;
+        }
+        chapter_near(c, name[kind], div, mean, 5 * error);
+        chapter_near(c, "  variance / theory", 1, var[0] / theory[kind], c->quick ? 0.9 : 0.3);
+        chapter_near(c, "  of k: as k to the", -1, chapter_slope(k, var, 7), c->quick ? 0.3 : 0.1);
+    }
+    chapter_block(c, "probes", "k, variance (Rademacher, Gaussian), theory; mean - div v");
+    for (int j = 0; j < 7; j++) chapter_row(c, row[j], 6);
+    flow_net_free(&net);
+}
+
+/* ---- training ------------------------------------------------------------------------------- */
+
+/* theta ends as its average over the last steps. The number of solver steps changes at random: with
+ * any one of them, a network learns to put its divergence where the stages do not look. */
+static void train(chapter *c, flow_net *net, int set, int steps, double rate, flow_rng *rng) {
+    double *mean = chapter_alloc(c, (size_t)net->params), x[2 * BATCH], loss = 0;
+    flow_cnf cnf[MANY + 1];
+    flow_opt opt;
+    for (int k = FEW; k <= MANY; k++)
+        ready(c, &cnf[k], net, FLOW_BACKPROP, FLOW_RK4, k, BATCH, NULL);
+    chapter_try(c, flow_opt_init(&opt, FLOW_ADAM, rate, net->params), "optimiser");
+    opt.beta2 = 0.995;
+    for (int step = 0, err; step < steps; step++) {
+        flow_toy_sample(set, rng, x, NULL, BATCH);
+        err = flow_cnf_nll(&cnf[FEW + flow_rng_below(rng, MANY - FEW + 1)], &loss, x, BATCH);
+        flow_clip_norm(net->grad, 1, net->params);
+        opt.rate = rate * flow_schedule_cosine(step, steps) * flow_schedule_warmup(step, 50);
+        if (err == FLOW_OK) err = flow_opt_step(&opt, net->theta, net->grad);
+        if (err < 0 || loss > 100)
+            chapter_stop(c, 1, "%s: training diverged at step %d: %s", flow_toy_name(set), step + 1,
+                         err < 0 ? flow_strerror(err) : "a loss above 100 nats");
+        flow_ema_update(mean, net->theta, fmin(step / (step + 2.0), 0.99), net->params);
+        chapter_progress(c, flow_toy_name(set), step + 1, steps);
+    }
+    memcpy(net->theta, mean, (size_t)net->params * sizeof *mean);
+    for (int k = FEW; k <= MANY; k++) flow_cnf_free(&cnf[k]);
+    flow_opt_free(&opt);
+}
+
+/* The loss on held-out data is entropy + KL(data, model). Returns the KL, by 16 solver steps: 8
+ * must find the same. A divergence that the solver overlooks shows in the integral, too. */
+static double score(chapter *c, flow_net *net, int set, double bound, flow_rng *rng) {
+    const int n = c->quick ? c->n / 10 + 1 : c->n, cells = SIDE * SIDE, width[2] = {1, 1};
+    double *x = chapter_alloc(c, 4 * (size_t)n), *truth = x + 2 * n, *logp = truth + n;
+    double *p = chapter_alloc(c, 2 * (size_t)cells), *data = p + cells, kl[2], error, mass = 0;
+    double *many = chapter_alloc(c, 800000), *grid = chapter_grid(c, -5.45, 5.45, SIDE, 2);
+    const double *value[2] = {p, data};
+    char text[80];
+    flow_cnf cnf;
+    chapter_try(c, flow_cnf_init(&cnf, flow_net_field(net), FLOW_RK4, 8, 256), "flow");
+    flow_toy_sample(set, rng, x, NULL, n);
+    chapter_try(c, flow_toy_logprob(set, truth, x, n), "true density");
+    for (int k = 0; k < 2; k++, cnf.steps = 16) {
+        chapter_try(c, flow_cnf_logprob(&cnf, logp, x, n), "likelihood");
+        for (int i = 0; i < n; i++) logp[i] = truth[i] - logp[i];
+        kl[k] = average(logp, n, &error);
+    }
+    snprintf(text, sizeof text, "%s: NLL - entropy (nats)", flow_toy_name(set));
+    chapter_below(c, text, kl[1], (c->quick ? 0.9 : bound) + (n < 10000 ? 5 * error : 0));
+    chapter_near(c, "  by half as many solver steps", kl[1], kl[0], 0.02);
+    cnf.steps = c->quick ? 4 : 16;
+    chapter_try(c, flow_cnf_logprob(&cnf, p, grid, cells), "likelihood");
+    for (int i = 0; i < cells; i++) mass += 0.01 * (p[i] = exp(p[i])); /* 0.1 by 0.1 */
+    chapter_near(c, "  integral of the density", 1, mass, c->quick ? 1e-2 : 1e-3);
+    flow_toy_sample(set, rng, many, NULL, 400000);
+    chapter_try(c, flow_histogram2(data, many, 400000, -5.5, 5.5, SIDE), "histogram");
+    snprintf(text, sizeof text, "%s_density", flow_toy_name(set));
+    chapter_grid_block(c, text, "x y model data", grid, SIDE, 2, value, width, 2);
+    flow_cnf_free(&cnf);
+    return kl[1];
+}
+
+/* One training step in D dimensions, last by the loss of chapter 11; and bytes of training beside
+ * the flow's own, for more and more solver steps. */
+static void check_cost(chapter *c, flow_rng *rng) {
+    const char *const way[] = {"", "backprop", "adjoint", "flow matching (chapter 11)"};
+    const char *const divergence[] = {", exact divergence", ", one probe", ""};
+    double first[3] = {0}, row[3] = {0}, x[D * BATCH], t[BATCH] = {0}, loss, begin;
+    flow_net net;
+    flow_cnf cnf;
+    chapter_try(c, flow_net_init(&net, D, 0, 64, 1, FLOW_TANH, BATCH, rng), "network");
+    flow_normal_sample(rng, x, BATCH, D);
+    chapter_block(c, "memory", "steps, bytes of backprop, of adjoint");
+    for (int s = 1; s <= 257; s += 32, chapter_row(c, row, 3))
+        for (int k = 1; k <= 2; k++) {
+            ready(c, &cnf, &net, k, FLOW_RK4, s, BATCH, NULL);
+            row[k] = (double)cnf.training_bytes, row[0] = s;
+            if (s == 1) first[k] = row[k];
+            flow_cnf_free(&cnf);
+        }
+    chapter_near(c, "bytes a solver step: backprop", 8 * (D + 1) * BATCH,
+                 (row[1] - first[1]) / 256, 0);
+    chapter_near(c, "  adjoint", 0, (row[2] - first[2]) / 256, 0);
+    printf("one training step, d = %-23d %-19s milliseconds kilobytes\n", D, "evaluations of v");
+    for (int k = 2; k < 7; k++) {
+        ready(c, &cnf, &net, k < 6 ? k / 2 : 1, FLOW_RK4, 8, BATCH, k % 2 ? rng : NULL);
+        begin = chapter_seconds();
+        for (int i = 0; i < 4; i++)
+            chapter_try(c, k < 6 ? flow_cnf_nll(&cnf, &loss, x, BATCH)
+                                 : flow_cfm_loss(&net, &loss, x, t, NULL, x, BATCH), "step");
+        printf("%s%-*s %-19ld %-12.3g %.0f\n", way[k / 2], 46 - (int)strlen(way[k / 2]),
+               divergence[k < 6 ? k % 2 : 2], k < 6 ? (cnf.ode.evals + cnf.reverse.evals) / 4 : 1,
+               1e3 * (chapter_seconds() - begin) / 4,
+               k < 6 ? 1e-3 * (double)(cnf.bytes + cnf.training_bytes) : 0);
+        flow_cnf_free(&cnf);
+    }
+    flow_net_free(&net);
+}
+
+int main(int argc, char **argv) {
+    const double bound[3] = {0.03, 0.02, 0.14};
+    const int width[3] = {64, 64, 128}, steep[3] = {8, 5, 8};
+    const char *set = NULL;
+    int steps = 4500;
+    double rate = 0.016, kl[3] = {0};
+    const chapter_flag flags[] = {
+        {"--set", CHAPTER_TEXT, &set, "only moons, 8gaussians or checkerboard"},
+        {"--steps", CHAPTER_COUNT, &steps, "training steps, few of them when quick"},
+        {"--rate", CHAPTER_REAL, &rate, "learning rate at its highest"}};
+    flow_rng rng;
+    chapter c;
+    chapter_begin(&c, argc, argv, "10_cnf_training", "likelihood through an ODE", 10000, flags, 3);
+    chapter_require(&c, c.n >= 100, "--n", "a number of at least 100");
+    chapter_require(&c, !set || (flow_toy_find(set) >= 0 && flow_toy_find(set) < 3), "--set",
+                    "moons, 8gaussians or checkerboard");
+    chapter_require(&c, rate > 0, "--rate", "a number above 0");
+    flow_rng_init(&rng, c.seed);
+    check_gradients(&c, &rng);
+    check_hutchinson(&c, &rng);
+    for (int k = 0; k < 3; k++) { /* FLOW_TOY_MOONS, _8GAUSSIANS, _CHECKERBOARD */
+        flow_net net;
+        if (set ? k != flow_toy_find(set) : c.quick && k != 1) continue;
+        start(&c, &net, k, width[k], steep[k], 0.1, &rng);
+        train(&c, &net, k, c.quick ? steps / 50 + 1 : steps, rate, &rng);
+        kl[k] = score(&c, &net, k, bound[k], &rng);
+        flow_net_free(&net);
+    }
+    chapter_block(&c, "excess", "nats above the entropy: moons, 8gaussians, checkerboard");
+    chapter_row(&c, kl, 3);
+    check_cost(&c, &rng);
+    return chapter_end(&c);
+}
+
+/* Try this
+ * - --rate 0.2: training breaks off, and says where. How high may the rate be?
+ * - FEW = MANY = 2, --set checkerboard: the likelihood by two steps is good. What of the score?
+ * - width 16 for the checkerboard, then 32 and 64: sharp edges want many tanhs. */
