@@ -752,7 +752,7 @@ enum {
     FLOW_LINEAR, /* alpha = t, sigma = 1 - t: x_t = (1 - t) x0 + t x1, u_t = x1 - x0 */
     FLOW_VP,     /* alpha = exp(-B/2), sigma = sqrt(1 - alpha^2), B = 0.1 s + 9.95 s^2: the integral
                     of beta from 0.1 to 20 [Song et al. 2021, eq. 33]. alpha(0) = 0.0066, not 0.
-                    sigma' -> -infinity at t = 1; it is held from sigma = 0.001 on */
+                    sigma' -> -infinity at t = 1: from sigma = 0.001 on, both are held */
     FLOW_COSINE, /* alpha = sin(pi t/2), sigma = cos(pi t/2)          [Nichol and Dhariwal 2021] */
     FLOW_VE,     /* alpha = 1, sigma = 0.01 2500^s, from 25 to 0.01   [Song et al. 2021, eq. 32]:
                     samples start from sigma(0) x0 and keep noise of 0.01 */
@@ -4624,8 +4624,9 @@ static flow_path flowi_path_vp(flow_real t) {
     flow_path p;
     p.alpha = flowi_exp(-b / 2);
     p.sigma = flowi_sqrt(-flowi_expm1(-b));
+    if (p.sigma < FLOWI_R(1e-3)) p.sigma = FLOWI_R(1e-3);
     p.dalpha = p.alpha * (FLOWI_R(0.1) + FLOWI_R(19.9) * s) / 2;
-    p.dsigma = -p.alpha * p.dalpha / (p.sigma > FLOWI_R(1e-3) ? p.sigma : FLOWI_R(1e-3));
+    p.dsigma = -p.alpha * p.dalpha / p.sigma;
     return p;
 }
 
