@@ -58,7 +58,8 @@ static void test_path_ends(void) {
     for (path = 0; path < FLOW_PATH_COUNT; path++) {
         const flow_path noise = flow_path_at(path, 0), data = flow_path_at(path, 1);
         TEST(data.alpha == 1);
-        TEST(fabs((double)data.sigma) <= (path == FLOW_VE ? 0.0101 : path == FLOW_VP ? 1.001e-3 : EPS));
+        TEST(fabs((double)data.sigma) <=
+             (path == FLOW_VE ? 0.0101 : path == FLOW_VP ? 1.001e-3 : EPS));
         TEST(path == FLOW_VE || fabs((double)noise.alpha) < 0.0067);
         TEST_NEAR(noise.sigma, path == FLOW_VE ? 25 : 1, path == FLOW_VE ? 1e-4 : 3e-5);
         TEST(flowi_finite(noise.dalpha) && flowi_finite(noise.dsigma));
