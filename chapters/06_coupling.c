@@ -27,11 +27,11 @@
 #include "chapter.h"
 
 enum { NICE, REALNVP, GLOW, MAF, MODELS, SETS = 3 };
-enum { LAYERS = 16, WIDTH = 16, BATCH = 128, DRAWN = 512, MOST = 32, SIDE = 80, POINTS = 4 };
+enum { LAYERS = 14, WIDTH = 20, BATCH = 128, DRAWN = 512, MOST = 32, SIDE = 80, POINTS = 4 };
 
 static const char *const model_name[MODELS] = {"NICE", "RealNVP", "Glow", "MAF"};
 static const int set_of[SETS] = {FLOW_TOY_MOONS, FLOW_TOY_8GAUSSIANS, FLOW_TOY_CHECKERBOARD};
-static const long steps_of[SETS] = {1500, 2700, 3800};
+static const long steps_of[SETS] = {1000, 2200, 3000};
 /* Times --rate and --steep: sharp edges want small steps from steep units. */
 static const double rate_of[SETS] = {1, 0.8, 0.6}, steep_of[SETS] = {0.4, 1, 1};
 /* Nats above the entropy that are good enough; NICE keeps volumes, nothing is asked of it. */
@@ -231,7 +231,7 @@ static double excess(chapter *c, results *r, flow_chain *f, double *error) {
  * the time that 10,000 samples take. NICE, which keeps volumes, draws mass out into long threads:
  * they want a wider, finer grid. */
 static void examine(chapter *c, results *r, flow_chain *f, int kind, flow_rng *rng) {
-    const int side = (kind == NICE ? 640 : 320) / (c->quick ? 5 : 1), draws = c->quick ? 1 : 20;
+    const int side = (kind == NICE ? 480 : 320) / (c->quick ? 5 : 1), draws = c->quick ? 1 : 20;
     const double reach = kind == NICE ? 8 : 6.5;
     double mass = 0, began, y[2 * DRAWN], p[SIDE];
     chapter_try(c, flow_quadrature(&mass, chain_logprob, f, -reach, reach, side, 2), "the mass");
