@@ -149,7 +149,7 @@ static void seek(chapter *c, const flow_mixture *p, double *theta) {
         }
         grad[1] -= 1; /* d(-log s)/d log s */
         adam.rate = 0.02 * flow_schedule_cosine(step, 2000);
-        chapter_try(c, flow_opt_step(&adam, theta, grad), "Adam");
+        chapter_step(c, flow_opt_step(&adam, theta, grad), "Adam", step);
     }
     flow_opt_free(&adam);
 }

@@ -204,15 +204,15 @@ static void train(chapter *c, flow_chain *chain, target *t, int begun, int steps
     for (int i = 0; i < steps; i++) {
         if (t) {
             t->rest = 0, t->beta = fmin(1, 0.1 + 0.9 * i / (0.38 * steps));
-            chapter_try(c, flow_chain_reverse_kl(chain, &loss, energy, t, rng, BATCH), "KL");
+            chapter_step(c, flow_chain_reverse_kl(chain, &loss, energy, t, rng, BATCH), "KL", i);
             mean += (loss + t->rest + t->log_z) / mark;
         } else {
             flow_toy_sample(FLOW_TOY_MOONS, rng, x, NULL, BATCH);
-            chapter_try(c, flow_chain_nll(chain, &loss, x, BATCH), "the likelihood");
+            chapter_step(c, flow_chain_nll(chain, &loss, x, BATCH), "the likelihood", i);
             mean += (loss - flow_toy_entropy(FLOW_TOY_MOONS)) / mark;
         }
         adam.rate = 0.01 * flow_schedule_cosine(i, steps);
-        chapter_try(c, flow_opt_step(&adam, chain->theta, chain->grad), "a step of Adam");
+        chapter_step(c, flow_opt_step(&adam, chain->theta, chain->grad), "Adam", i);
         chapter_progress(c, t ? "reverse KL, step" : "maximum likelihood, step", i, steps);
         if ((i + 1) % mark > 0) continue;
         chapter_row3(c, begun + i + 1 - mark / 2.0, chain->count - 1, mean);

@@ -31,7 +31,7 @@ enum { LAYERS = 14, WIDTH = 20, BATCH = 128, DRAWN = 512, MOST = 32, SIDE = 80, 
 
 static const char *const model_name[MODELS] = {"NICE", "RealNVP", "Glow", "MAF"};
 static const int set_of[SETS] = {FLOW_TOY_MOONS, FLOW_TOY_8GAUSSIANS, FLOW_TOY_CHECKERBOARD};
-static const long steps_of[SETS] = {1000, 2200, 3000};
+static const long steps_of[SETS] = {1400, 2500, 3400};
 /* Times --rate and --steep: sharp edges want small steps from steep units. */
 static const double rate_of[SETS] = {1, 0.8, 0.6}, steep_of[SETS] = {0.4, 1, 1};
 /* Nats above the entropy that are good enough; NICE keeps volumes, nothing is asked of it. */
@@ -206,7 +206,7 @@ static double train(chapter *c, flow_chain *f, const char *what, int toy, long s
             chapter_stop(c, 1, "%s diverged at step %ld: try a smaller --rate", what, step);
         flow_clip_norm(f->grad, 10, f->params);
         adam.rate = rate * flow_schedule_warmup(step, 50) * flow_schedule_cosine(step, steps);
-        chapter_try(c, flow_opt_step(&adam, f->theta, f->grad), "a step of Adam");
+        chapter_step(c, flow_opt_step(&adam, f->theta, f->grad), what, step);
         chapter_progress(c, what, step, steps);
     }
     flow_opt_free(&adam);
@@ -231,7 +231,7 @@ static double excess(chapter *c, results *r, flow_chain *f, double *error) {
  * the time that 10,000 samples take. NICE, which keeps volumes, draws mass out into long threads:
  * they want a wider, finer grid. */
 static void examine(chapter *c, results *r, flow_chain *f, int kind, flow_rng *rng) {
-    const int side = (kind == NICE ? 480 : 320) / (c->quick ? 5 : 1), draws = c->quick ? 1 : 20;
+    const int side = (kind == NICE ? 640 : 320) / (c->quick ? 5 : 1), draws = c->quick ? 1 : 20;
     const double reach = kind == NICE ? 8 : 6.5;
     double mass = 0, began, y[2 * DRAWN], p[SIDE];
     chapter_try(c, flow_quadrature(&mass, chain_logprob, f, -reach, reach, side, 2), "the mass");

@@ -134,9 +134,9 @@ static void train(chapter *c, task *k, int steps) {
         flow_normal_sample(&k->rng, x0, BATCH, 2);                                    /* 2 noise */
         for (int i = 0; i < BATCH; i++) t[i] = late(i + flow_rng_uniform(&k->rng));   /* 3 times */
         flow_path_sample(FLOW_LINEAR, xt, u, x0, x1, t, BATCH, 2);                    /* 4 and 5 */
-        chapter_try(c, flow_cfm_loss(&k->net, &loss, xt, t, NULL, u, BATCH), "loss"); /* 6 */
+        chapter_step(c, flow_cfm_loss(&k->net, &loss, xt, t, NULL, u, BATCH), "loss", step); /* 6 */
         opt.rate = 8e-3 * flow_schedule_cosine(step, steps);
-        chapter_try(c, flow_opt_step(&opt, k->net.theta, k->net.grad), "step");       /* 7 */
+        chapter_step(c, flow_opt_step(&opt, k->net.theta, k->net.grad), "Adam", step); /* 7 */
         flow_ema_update(average, k->net.theta, fmin(0.998, step / (step + 10.0)), k->net.params);
         chapter_progress(c, k->name, step + 1, steps);
         if (step + 1 == steps) memcpy(k->net.theta, average, (size_t)k->net.params * sizeof loss);

@@ -136,9 +136,9 @@ static void train(chapter *c, task *k, int steps) {
         flow_label_dropout(&k->rng, label, 0.05, BATCH);
         flow_onehot(given, label, BATCH, k->classes);
         flow_path_sample(FLOW_LINEAR, x0, u, x0, x1, t, BATCH, k->d);
-        chapter_try(c, flow_cfm_loss(&k->net, &loss, x0, t, given, u, BATCH), "loss");
+        chapter_step(c, flow_cfm_loss(&k->net, &loss, x0, t, given, u, BATCH), "loss", step - 1);
         opt.rate = 0.04 / sqrt(k->d) * flow_schedule_cosine(step - 1, steps);
-        chapter_try(c, flow_opt_step(&opt, k->net.theta, k->net.grad), "step");
+        chapter_step(c, flow_opt_step(&opt, k->net.theta, k->net.grad), "Adam", step - 1);
         chapter_progress(c, "training", step, steps);
         for (; stage < STAGES && (double)step * part[stage] >= steps; stage++) {
             memcpy(shown + stage * size, sample(c, k, same, 1, 1, 1), (size_t)size * sizeof *shown);

@@ -131,6 +131,13 @@ static inline void chapter_try(chapter *c, int err, const char *what) {
     if (err < 0) chapter_stop(c, 1, "%s: %s", what, flow_strerror(err));
 }
 
+/* The same for a step of training, counted from 0: a training that diverges says where. */
+static inline void chapter_step(chapter *c, int err, const char *what, long step) {
+    if (err < 0)
+        chapter_stop(c, 1, "%s: training diverged at step %ld: %s", what, step + 1,
+                     flow_strerror(err));
+}
+
 /* For rules on flags that the kinds cannot say:
  * chapter_require(&c, rate > 0, "--rate", "a number above 0").  Call it before the work starts. */
 static inline void chapter_require(chapter *c, int ok, const char *flag, const char *expected) {
