@@ -6222,7 +6222,7 @@ static size_t flowi_utf8_put(unsigned char *to, uint32_t code) {
     return more + 1;
 }
 
-/* The number in \uXXXX. */
+/* The number of an escape such as \u00e9: four hexadecimal digits. */
 static uint32_t flowi_json_hex(flowi_json *j) {
     static const char digits[] = "0123456789abcdef0123456789ABCDEF";
     uint32_t code = 0;

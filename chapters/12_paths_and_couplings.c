@@ -31,7 +31,6 @@ enum { INDEPENDENT, OPTIMAL, SINKHORN, COUPLINGS };
 enum { NORMAL, GAUSSIANS, MOONS, SCURVE, WIDE_MOONS, WIDE_GAUSSIANS };
 
 static const char *const coupling_name[COUPLINGS] = {"independent", "optimal", "sinkhorn"};
-static const double END = 1 - 1e-5; /* VP's sigma' is infinite at t = 1: exact flows stop here */
 
 typedef struct {
     const char *name;
@@ -109,12 +108,12 @@ static void trajectories(chapter *c, const char *name, flow_field v, int path, c
     chapter_block(c, name, "t alpha sigma, then every sample");
     memcpy(row + 3, x0, (size_t)(v.d * DRAWN) * sizeof *x0);
     for (int k = 0; k <= MARKS; k++) {
-        const double h = 1 / (double)MARKS, t = k * h, next = fmin(t + h, END);
+        const double h = 1 / (double)MARKS, t = k * h;
         const flow_path at = flow_path_at(path, t);
         row[0] = t, row[1] = at.alpha, row[2] = at.sigma;
         chapter_row(c, row, 3 + v.d * DRAWN);
         if (k < MARKS)
-            chapter_try(c, flow_cnf_transport(&flow, row + 3, NULL, t, next, DRAWN), name);
+            chapter_try(c, flow_cnf_transport(&flow, row + 3, NULL, t, t + h, DRAWN), name);
     }
     flow_cnf_free(&flow);
 }
@@ -154,7 +153,7 @@ static double evaluations(chapter *c, int path, flow_field v, const double *star
         flow_cnf flow;
         chapter_try(c, flow_cnf_init(&flow, v, method[s], 128, STARTS), "flow");
         flow.tol = 1e-10;
-        if (s == 0) chapter_try(c, flow_cnf_transport(&flow, fine, NULL, 0, END, STARTS), "solve");
+        if (s == 0) chapter_try(c, flow_cnf_transport(&flow, fine, NULL, 0, 1, STARTS), "solve");
         memcpy(x, start, 2 * (size_t)p.points * sizeof *x);
         if (method[s] == FLOW_EULER)
             chapter_try(c, flow_path_energy(&flow, &energy, x, p.points), "path energy");
@@ -165,7 +164,7 @@ static double evaluations(chapter *c, int path, flow_field v, const double *star
             flow.tol = s == 0 ? exp(-log(10) * (k + 3)) : 0;
             flow.steps = (8 << k) / tableau->stages;
             flow.ode.evals = 0;
-            chapter_try(c, flow_cnf_transport(&flow, x, NULL, 0, END, STARTS), "solve");
+            chapter_try(c, flow_cnf_transport(&flow, x, NULL, 0, 1, STARTS), "solve");
             evals[k] = (double)flow.ode.evals;
             error[k] = sqrt(squares(x, fine, STARTS));
             chapter_row3(c, evals[k], error[k], w2_of(c, x, data, STARTS));
@@ -288,6 +287,7 @@ static void couplings(chapter *c, flow_rng *rng) {
 static void train(chapter *c, flow_net *net, const task *k, int coupling, double *data,
                   flow_rng *rng) {
     static double x0[2 * BATCH], x1[2 * BATCH], xt[2 * BATCH], u[2 * BATCH], t[BATCH];
+    const char *what = text("%s, %s pairs", k->name, coupling_name[coupling]);
     const int n = p.batch, most = coupling == SINKHORN ? 32 : n, sub = p.sub < most ? p.sub : most;
     double loss, *average;
     flow_opt adam;
@@ -315,11 +315,9 @@ static void train(chapter *c, flow_net *net, const task *k, int coupling, double
         if (!p.full) adam.rate = p.rate * flow_schedule_cosine(step, p.steps);
         err = flow_cfm_loss(net, &loss, xt, t, NULL, u, n);
         if (err == FLOW_OK) err = flow_opt_step(&adam, net->theta, net->grad);
-        if (err < 0)
-            chapter_stop(c, 1, "%s, %s pairs: diverged at step %d: %s", k->name,
-                         coupling_name[coupling], step, flow_strerror(err));
+        chapter_step(c, err, what, step);
         flow_ema_update(average, net->theta, 0.9995, net->params);
-        chapter_progress(c, text("%s, %s", k->name, coupling_name[coupling]), step + 1, p.steps);
+        chapter_progress(c, what, step + 1, p.steps);
     }
     if (p.full) memcpy(net->theta, average, (size_t)net->params * sizeof *average);
     flow_ot_free(&ot);

@@ -73,7 +73,7 @@ static void train(chapter *c, task *k, double dropout, int steps) {
         err = flow_cfm_loss(&k->net, &loss, x, t, onehot, u, BATCH);
         adam.rate = 8e-3 * flow_schedule_cosine(step, steps);
         if (err == FLOW_OK) err = flow_opt_step(&adam, k->net.theta, k->net.grad);
-        if (err < 0) chapter_stop(c, 1, "training, step %d: %s", step + 1, flow_strerror(err));
+        chapter_step(c, err, "the network", step);
         chapter_progress(c, "training, step", step + 1, steps);
     }
     flow_opt_free(&adam);

@@ -73,7 +73,7 @@ static void train(chapter *c, flow_net *net, const flow_mixture *data, int steps
         err = flow_cfm_loss(net, &loss, xt, t, NULL, u, BATCH);
         adam.rate = 6e-3 * flow_schedule_cosine(step, steps);
         if (err == FLOW_OK) err = flow_opt_step(&adam, net->theta, net->grad);
-        if (err < 0) chapter_stop(c, 1, "diverged at step %d: %s", step, flow_strerror(err));
+        chapter_step(c, err, "the network", step);
         chapter_progress(c, "training", step + 1, steps);
     }
     flow_opt_free(&adam);

@@ -203,7 +203,7 @@ static void train(chapter *c, grid *g, int steps) {
         err = flow_token_net_loss(&g->network, &loss, xt, x1, t, BATCH);
         adam.rate = 1e-2 * flow_schedule_cosine(step, steps);
         if (err == FLOW_OK) err = flow_opt_step(&adam, net->theta, net->grad);
-        if (err < 0) chapter_stop(c, 1, "training, step %d: %s", step + 1, flow_strerror(err));
+        chapter_step(c, err, "the network", step);
         chapter_progress(c, "training, step", step + 1, steps);
     }
     flow_opt_free(&adam);

@@ -5,7 +5,8 @@ need   = "iterations"
 width  = 800; height = 400
 load "plots/style.gp"
 
-set title "Inverting y = x + g(x) by x ← y − g(x): a contraction gets there, as fast as L^k or faster"
+set title "Inverting y = x + g(x) by x ← y − g(x): ". \
+    "a contraction gets there, as fast as L^k or faster"
 set xlabel "iteration k"; set ylabel "error |x_k − x|"
 set logscale y; set format y "10^{%T}"
 set xrange [0:60]; set yrange [1e-16:1e3]

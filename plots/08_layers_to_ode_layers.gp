@@ -6,7 +6,8 @@ width  = 800; height = 290
 load "plots/style.gp"
 
 set multiplot
-set label 99 "Layers x + dt u h(w·x + b), dt = 1/K: with K they close in on the trajectory of an ODE" \
+set label 99 "Layers x + dt u h(w·x + b), dt = 1/K: ". \
+    "with K they close in on the trajectory of an ODE" \
     at screen 0.5,0.95 center
 unset key
 set xrange [-3:3]; set yrange [-3:3]; set size ratio -1
