@@ -160,9 +160,12 @@ gallery: $(GALLERY:plots/gallery/%=build/figures/%)
 
 TESTS := $(patsubst tests/%.c,build/tests/%,$(sort $(wildcard tests/[0-9]*.c)))
 
+# Tests take longer to compile than to run: they want -O1, unless somebody asks for other flags.
+TEST_FLAGS := $(FLAGS) -Itests $(if $(NATIVE)$(filter-out file,$(origin CFLAGS)),,-O1)
+
 $(TESTS): build/tests/%: tests/%.c $(wildcard tests/*.h) flow.h build/flags
 	@mkdir -p build/tests; rm -f $@
-	@$(CC) $(FLAGS) -Itests -o $@ $< -lm
+	@$(CC) $(TEST_FLAGS) -o $@ $< -lm
 
 # Without -j, still use every core. What does not compile is counted as a failure by run.sh.
 CORES := $(shell nproc 2>/dev/null || echo 2)

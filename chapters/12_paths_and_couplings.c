@@ -433,7 +433,7 @@ int main(int argc, char **argv) {
     chapter_require(&c, p.seeds >= 0 && p.seeds <= MOST, "--seeds", "0 to 64");
     chapter_require(&c, p.rate > 0, "--rate", "a number above 0");
     chapter_require(&c, p.epsilon >= 1, "--epsilon", "a number of at least 1");
-    if (c.quick) p.steps = 400, p.points = p.even = 200;
+    if (c.quick) p.steps = 200, p.points = p.even = 200;
     if (p.full) p.steps = 20000, p.rate = 1e-3, p.batch = p.sub = BATCH;
     if (p.full) p.draws = 5, p.points = TEST, p.even = EVEN;
     if (p.seeds == 0) p.seeds = p.full ? 5 : 1;
