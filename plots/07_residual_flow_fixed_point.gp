@@ -1,4 +1,4 @@
-# The inverse by fixed point: the error falls at least as fast as L^k; without a bound it runs away.
+# The inverse by fixed point: the error falls at least as fast as L^k; without a bound it stays.
 figure = "07_residual_flow_fixed_point"
 data   = "build/data/07_residual_flow.dat"
 need   = "iterations"
