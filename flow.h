@@ -1177,6 +1177,14 @@ static flow_real *flowi_carve(flow_real **block, size_t count) {
     return p;
 }
 
+/* The next start of a line of cache, at most FLOWI_LINE reals on: a vector across two lines is
+ * loaded twice. */
+#define FLOWI_LINE (64 / sizeof(flow_real))
+static flow_real *flowi_align(flow_real *p) {
+    const size_t past = (uintptr_t)p / sizeof *p % FLOWI_LINE;
+    return p + (FLOWI_LINE - past) % FLOWI_LINE;
+}
+
 /* a * b * c without overflow of int. */
 static size_t flowi_size(int a, int b, int c) {
     return (size_t)a * (size_t)b * (size_t)c;
@@ -1531,7 +1539,7 @@ FLOW_API void flow_rng_permutation(flow_rng *rng, int *perm, int n) {
  * into vectors; their number fills the registers of the machine (and is above 16, because shorter
  * loops are unrolled before they can become vectors). B is first copied into panels of COLS columns
  * and DEPTH rows, which lie together and stay in the nearest cache while all of A passes by; beyond
- * an edge of C a panel has zeros, and rows repeat and are not stored. Each element of C is the same
+ * an edge of C a panel has zeros. Each element of C is the same
  * sum in the same order wherever its tile lies, so splitting the work cannot change a bit. */
 #if defined(__AVX512F__)
 #define FLOWI_ROWS (int)(16 / sizeof(flow_real))
@@ -1551,10 +1559,10 @@ typedef struct {
     int row, col;
 } flowi_view;
 
-/* The tile c[rows x cols], of rows row_c and columns col_c apart, = start + a panel; start.at may
- * be NULL, and may be c. */
-static void flowi_tile(flow_real *c, int row_c, int col_c, flowi_view start, flowi_view a,
-                       const flow_real *panel, int depth, int rows, int cols) {
+/* The tile c = from + a panel, of ROWS x COLS numbers with rows row_c and row_from apart. from may
+ * be c. Of a only `rows` rows are there: the last one stands in for the others. */
+static void flowi_tile(flow_real *c, int row_c, const flow_real *from, int row_from, flowi_view a,
+                       int rows, const flow_real *panel, int depth) {
     flow_real sum[FLOWI_ROWS][FLOWI_COLS];
     const flow_real *row[FLOWI_ROWS];
     int i, j, p;
@@ -1566,30 +1574,21 @@ static void flowi_tile(flow_real *c, int row_c, int col_c, flowi_view start, flo
             const flow_real aip = row[i][p * a.col];
             for (j = 0; j < FLOWI_COLS; j++) sum[i][j] += aip * panel[j];
         }
-    for (i = 0; i < rows; i++) {
-        const flow_real *from = start.at ? start.at + i * start.row : NULL;
-        flow_real *to = c + i * row_c;
-        if (from && start.col == 1 && cols == FLOWI_COLS)
-            for (j = 0; j < FLOWI_COLS; j++) sum[i][j] += from[j];
-        else if (from)
-            for (j = 0; j < cols; j++) sum[i][j] += from[j * start.col];
-        if (col_c == 1 && cols == FLOWI_COLS)
-            for (j = 0; j < FLOWI_COLS; j++) to[j] = sum[i][j];
-        else
-            for (j = 0; j < cols; j++) to[j * col_c] = sum[i][j];
-    }
+    for (i = 0; i < FLOWI_ROWS; i++)
+        for (j = 0; j < FLOWI_COLS; j++) c[i * row_c + j] = from[i * row_from + j] + sum[i][j];
 }
 
-/* depth rows and cols columns of b, the rest of the panel's COLS columns zero. Sixteen rows at a
- * time: what a column of a transposed b leaves in cache serves the next columns. */
+/* depth rows and cols columns of b, the rest of the panel's COLS columns zero. */
 static void flowi_pack(flow_real *panel, flowi_view b, int depth, int cols) {
-    int j, p, q;
-    for (p = 0; p < depth && b.col == 1 && cols == FLOWI_COLS; p++)
-        memcpy(panel + p * FLOWI_COLS, b.at + p * b.row, FLOWI_COLS * sizeof *panel);
-    for (; p < depth; p += 16)
-        for (j = 0; j < FLOWI_COLS; j++)
-            for (q = p; q < flowi_min(p + 16, depth); q++)
-                panel[q * FLOWI_COLS + j] = j < cols ? b.at[q * b.row + j * b.col] : 0;
+    int j, p;
+    if (b.col == 1 && cols == FLOWI_COLS) {
+        for (p = 0; p < depth; p++)
+            memcpy(panel + p * FLOWI_COLS, b.at + p * b.row, FLOWI_COLS * sizeof *panel);
+        return;
+    }
+    for (j = 0; j < FLOWI_COLS; j++)
+        for (p = 0; p < depth; p++)
+            panel[p * FLOWI_COLS + j] = j < cols ? b.at[p * b.row + j * b.col] : 0;
 }
 
 /* x moved by i rows and j columns. */
@@ -1606,18 +1605,37 @@ static flowi_view flowi_view_of(const flow_real *x, int row, int col, int transp
     return v;
 }
 
+/* x[rows x cols] = y */
+static void flowi_copy_block(flow_real *x, int row, int col, flowi_view y, int rows, int cols) {
+    int i, j;
+    for (i = 0; i < rows; i++)
+        for (j = 0; j < cols; j++)
+            x[i * row + j * col] = y.at[i * y.row + j * y.col];
+}
+
+/* A tile that sticks out over the edge of C, or whose columns do not lie together, is computed
+ * aside, and what belongs to C is copied. */
 static void flowi_product(flow_real *c, int row_c, int col_c, flowi_view start, flowi_view a,
                           flowi_view b, int m, int n, int k) {
-    flow_real panel[FLOWI_DEPTH * FLOWI_COLS];
+    static const flow_real zero[FLOWI_COLS] = {0};
+    const flowi_view nothing = flowi_view_of(zero, 0, 1, 0);
+    flow_real panel[FLOWI_DEPTH * FLOWI_COLS], block[FLOWI_ROWS * FLOWI_COLS] = {0};
     int i, j, p;
     for (p = 0; p < k; p += FLOWI_DEPTH, start = flowi_view_of(c, row_c, col_c, 0))
         for (j = 0; j < n; j += FLOWI_COLS) {
             const int depth = flowi_min(FLOWI_DEPTH, k - p), cols = flowi_min(FLOWI_COLS, n - j);
+            const int whole = cols == FLOWI_COLS && col_c == 1 && (!start.at || start.col == 1);
             flowi_pack(panel, flowi_view_at(b, p, j), depth, cols);
             for (i = 0; i < m; i += FLOWI_ROWS) {
-                const int rows = flowi_min(FLOWI_ROWS, m - i);
-                flowi_tile(c + i * row_c + j * col_c, row_c, col_c, flowi_view_at(start, i, j),
-                           flowi_view_at(a, i, p), panel, depth, rows, cols);
+                const int rows = flowi_min(FLOWI_ROWS, m - i), in = whole && rows == FLOWI_ROWS;
+                const flowi_view from = start.at ? flowi_view_at(start, i, j) : nothing;
+                flow_real *to = c + i * row_c + j * col_c;
+                if (!in) flowi_copy_block(block, FLOWI_COLS, 1, from, rows, cols);
+                flowi_tile(in ? to : block, in ? row_c : FLOWI_COLS, in ? from.at : block,
+                           in ? from.row : FLOWI_COLS, flowi_view_at(a, i, p), rows, panel, depth);
+                if (!in)
+                    flowi_copy_block(to, row_c, col_c, flowi_view_of(block, FLOWI_COLS, 1, 0),
+                                     rows, cols);
             }
         }
 }
@@ -1642,11 +1660,43 @@ static void flowi_shared_product(flow_real *c, int row_c, int col_c, flowi_view 
     flowi_product(c, row_c, col_c, start, a, b, m, n, k);
 }
 
-/* c[m*n] = start + a b. A c of few columns is computed as its transpose, c' = start' + b'a', which
- * has many. */
+/* A row of A times a column of B, k numbers that lie together, in eight sums that make a vector. */
+static flow_real flowi_row_product(const flow_real *a, const flow_real *b, int k) {
+    flow_real part[8] = {0, 0, 0, 0, 0, 0, 0, 0}, rest = 0;
+    int p, q;
+    for (p = 0; p + 8 <= k; p += 8)
+        for (q = 0; q < 8; q++) part[q] += a[p + q] * b[p + q];
+    for (; p < k; p++) rest += a[p] * b[p];
+    for (q = 0; q < 4; q++) part[q] += part[q + 4];
+    return rest + ((part[0] + part[2]) + (part[1] + part[3]));
+}
+
+/* c[m*n] = start + a b, of few columns, where tiles would be mostly edge: the columns of b, copied
+ * to lie together, meet each row of a. */
+#define FLOWI_NARROW 8
+static void flowi_narrow_product(flow_real *c, flowi_view start, flowi_view a, flowi_view b, int m,
+                                 int n, int k) {
+    flow_real column[FLOWI_NARROW * FLOWI_DEPTH];
+    int i, j, p;
+    for (p = 0; p < k; p += FLOWI_DEPTH, start = flowi_view_of(c, n, 1, 0)) {
+        const int depth = flowi_min(FLOWI_DEPTH, k - p);
+        flowi_copy_block(column, 1, depth, flowi_view_at(b, p, 0), depth, n);
+        for (i = 0; i < m; i++)
+            for (j = 0; j < n; j++) {
+                const flow_real sum = flowi_row_product(a.at + i * a.row + p, column + j * depth,
+                                                        depth);
+                c[i * n + j] = start.at ? start.at[i * start.row + j * start.col] + sum : sum;
+            }
+    }
+}
+
+/* c[m*n] = start + a b. Where the rows of a do not lie together, a c of few columns is computed as
+ * its transpose, c' = start' + b'a', which has many. */
 static void flowi_add_product(flow_real *c, flowi_view start, flowi_view a, flowi_view b, int m,
                               int n, int k) {
-    if (n >= m || n > FLOWI_COLS / 4)
+    if (n <= FLOWI_NARROW && k >= 8 && a.col == 1)
+        flowi_narrow_product(c, start, a, b, m, n, k);
+    else if (n >= m || n > FLOWI_COLS / 4)
         flowi_shared_product(c, n, 1, start, a, b, m, n, k);
     else
         flowi_shared_product(c, 1, n, flowi_view_of(start.at, start.row, start.col, 1),
@@ -3440,7 +3490,7 @@ FLOW_API int flow_chain_reverse_kl(flow_chain *c, flow_real *loss, flow_energy_f
 /* ------------------------------------------------------------------------------- 7 network */
 
 /* A block of fixed length, so that the loops below have no remainder and vectorise. */
-#define FLOWI_BLOCK 32
+#define FLOWI_BLOCK (int)(512 / sizeof(flow_real))
 typedef struct {
     flow_real z[FLOWI_BLOCK], a[FLOWI_BLOCK], da[FLOWI_BLOCK], dda[FLOWI_BLOCK];
 } flowi_block;
@@ -3779,7 +3829,8 @@ FLOW_API int flow_net_init(flow_net *net, int d, int cond, int width, int depth,
     net->params = flow_mlp_params(&net->mlp);
     rows = flowi_size(batch, in, 1);
     block = flowi_new(2 * (size_t)net->params + (2 + FLOWI_TANGENTS) * rows +
-                      flowi_size(batch, d, 1) + (size_t)flow_mlp_cache(&net->mlp, batch));
+                      flowi_size(batch, d, 1) + (size_t)flow_mlp_cache(&net->mlp, batch) +
+                      FLOWI_LINE);
     if (!block) return FLOW_E_MEMORY;
     net->memory = block;
     net->theta = flowi_carve(&block, (size_t)net->params);
@@ -3788,7 +3839,7 @@ FLOW_API int flow_net_init(flow_net *net, int d, int cond, int width, int depth,
     net->din = flowi_carve(&block, rows);
     net->s = flowi_carve(&block, FLOWI_TANGENTS * rows);
     net->v = flowi_carve(&block, flowi_size(batch, d, 1));
-    net->cache = block;
+    net->cache = flowi_align(block);
     flow_mlp_init(&net->mlp, net->theta, rng);
     return FLOW_OK;
 }
