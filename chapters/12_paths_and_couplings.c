@@ -43,13 +43,14 @@ static const task tasks[TASKS] = {
     {"N-moons", NORMAL, MOONS, {0.841, 0.087}, {0.338, 0.239}},
     {"N-scurve", NORMAL, SCURVE, {0.867, 0.027}, {0.333, 0.264}}};
 
-/* The short run; --full makes it the paper's protocol. Pairs are coupled within `sub` of a batch
- * (Sinkhorn's, which takes longer, within 32). Tests are `draws` sets of `points` points; the W2
- * from start to data takes `even` of them. */
+/* The short run; --full makes it the paper's protocol, but for one thing: the paper couples a whole
+ * batch of 512, which takes hours, here optimal pairs are found within its quarters of 128. Pairs
+ * are coupled within `sub` of a batch (Sinkhorn's, which takes longer, within 32). Tests are
+ * `draws` sets of `points` points; the W2 from start to data takes `even` of them. */
 static struct {
     int full, task, seeds, steps, batch, sub, draws, points, even;
     double rate, epsilon;
-} p = {0, 0, 0, 2000, 64, 64, 1, TEST, TEST, 0.008, 16};
+} p = {0, 0, 0, 2600, 64, 64, 1, TEST, TEST, 0.016, 16};
 
 /* A text for a row of the table or the name of a block; the last four are kept. */
 static const char *text(const char *format, ...) {
@@ -360,14 +361,14 @@ static void against_closed_form(chapter *c, double npe, flow_rng rng) {
     measure(c, tasks, e.v, rng, m);
     chapter_near(c, "N-8gaussians, independent: NPE, closed form", 0.207, m[0],
                  0.06 * sqrt(1000.0 / p.points / p.draws));
-    chapter_near(c, "  the network's", m[0], npe, p.full ? 0.03 : c->quick ? 0.25 : 0.08);
+    chapter_near(c, "  the network's", m[0], npe, c->quick ? 0.25 : 0.03);
     exact_free(&e);
 }
 
 /* One line of the table, all its seeds. Returns how many of its four cells beat the paper's mean.
  * The whole protocol may be no worse than that mean and a quarter of it; the short run is asked
  * what any seed answers: optimal pairs twice as straight, W2 within 3 times data to data's. The
- * noise of 0.1 takes some energy off the ways to thin curves: N-scurve's NPE ends near -0.04. */
+ * noise of 0.1 takes some energy off the ways to thin curves, where E |v|^2 ends below W2^2. */
 static int line(chapter *c, const task *k) {
     static double got[3][COUPLINGS][MOST];
     double *data = chapter_alloc(c, 2 * (size_t)c->n), x[2 * DRAWN], m[3], most = 1.5 * k->npe[0];
@@ -416,7 +417,7 @@ static int line(chapter *c, const task *k) {
 
 int main(int argc, char **argv) {
     const chapter_flag flags[] = {
-        {"--full", CHAPTER_SWITCH, &p.full, "the paper's protocol, five seeds: hours"},
+        {"--full", CHAPTER_SWITCH, &p.full, "the paper's protocol, five seeds: an hour or two"},
         {"--task", CHAPTER_INT, &p.task, "a single line of the table, 1 to 4; 0: all"},
         {"--seeds", CHAPTER_INT, &p.seeds, "trainings of each kind; 0: one, or --full's five"},
         {"--steps", CHAPTER_COUNT, &p.steps, "of training, if not --full"},
@@ -434,7 +435,7 @@ int main(int argc, char **argv) {
     chapter_require(&c, p.rate > 0, "--rate", "a number above 0");
     chapter_require(&c, p.epsilon >= 1, "--epsilon", "a number of at least 1");
     if (c.quick) p.steps = 200, p.points = p.even = 200;
-    if (p.full) p.steps = 20000, p.rate = 1e-3, p.batch = p.sub = BATCH;
+    if (p.full) p.steps = 20000, p.rate = 1e-3, p.batch = BATCH, p.sub = BATCH / 4;
     if (p.full) p.draws = 5, p.points = TEST, p.even = EVEN;
     if (p.seeds == 0) p.seeds = p.full ? 5 : 1;
     flow_rng_init(&rng, c.seed);
