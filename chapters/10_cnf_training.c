@@ -50,15 +50,6 @@ static void ready(chapter *c, flow_cnf *cnf, flow_net *net, int way, int method,
     chapter_try(c, flow_cnf_train(cnf, way), "its training");
 }
 
-/* The mean of est[n]; *error is its standard error. */
-static double average(const double *est, int n, double *error) {
-    double mean = 0, square = 0;
-    for (int i = 0; i < n; i++) mean += est[i] / n;
-    for (int i = 0; i < n; i++) square += (est[i] - mean) * (est[i] - mean) / n;
-    *error = sqrt(square / n);
-    return mean;
-}
-
 /* ---- gradients ------------------------------------------------------------------------------ */
 
 typedef struct {
@@ -131,7 +122,7 @@ static void check_gradients(chapter *c, flow_rng *rng) {
         gradient(c, &p, a, FLOW_BACKPROP, FLOW_RK4, 8, 0, rng, NULL);
         apart(a, b, n, &along[i]);
     }
-    along[0] = average(along, 200, &worst);
+    along[0] = chapter_mean(along, 200, &worst);
     chapter_near(c, "one probe a point: along the exact gradient", 1, along[0], 5 * worst);
     flow_net_free(&p.net);
 }
@@ -164,7 +155,7 @@ static void check_hutchinson(chapter *c, flow_rng *rng) {
                                                     FLOW_RADEMACHER + kind, 1 << j, rng), "probes");
             chapter_try(c, flow_cnf_divergence(&cnf, NULL, est, x, t, many), "estimates");
             flow_cnf_free(&cnf);
-            row[j][0] = k[j] = 1 << j, mean = average(est, many, &error);
+            row[j][0] = k[j] = 1 << j, mean = chapter_mean(est, many, &error);
             row[j][1 + kind] = var[j] = error * error * many;
             row[j][3 + kind] = theory[kind] / k[j];
             if (kind == 0) row[j][5] = mean - div;
@@ -223,7 +214,7 @@ static double score(chapter *c, flow_net *net, int set, double bound, flow_rng *
     for (int k = 0; k < 2; k++, cnf.steps = 16) {
         chapter_try(c, flow_cnf_logprob(&cnf, logp, x, n), "likelihood");
         for (int i = 0; i < n; i++) logp[i] = truth[i] - logp[i];
-        kl[k] = average(logp, n, &error);
+        kl[k] = chapter_mean(logp, n, &error);
     }
     snprintf(text, sizeof text, "%s: NLL - entropy (nats)", flow_toy_name(set));
     chapter_below(c, text, kl[1], (c->quick ? 0.9 : bound) + (n < 10000 ? 5 * error : 0));

@@ -302,6 +302,14 @@ static inline void chapter_moments(double *mean, double *cov, const double *x, i
             cov[j] += (at[j / d] - mean[j / d]) * (at[j % d] - mean[j % d]) / n;
 }
 
+/* The mean of v[n], and its standard error. */
+static inline double chapter_mean(const double *v, int n, double *error) {
+    double mean, square;
+    chapter_moments(&mean, &square, v, n, 1);
+    *error = sqrt(square / n);
+    return mean;
+}
+
 /* The side^d nodes of a grid over [lo, hi]^d, ends included, the first coordinate fastest. */
 static inline double *chapter_grid(chapter *c, double lo, double hi, int side, int d) {
     int n = 1;
