@@ -1624,7 +1624,7 @@ static void flowi_product(flow_real *c, int row_c, int col_c, flowi_view start, 
     for (p = 0; p < k; p += FLOWI_DEPTH, start = flowi_view_of(c, row_c, col_c, 0))
         for (j = 0; j < n; j += FLOWI_COLS) {
             const int depth = flowi_min(FLOWI_DEPTH, k - p), cols = flowi_min(FLOWI_COLS, n - j);
-            const int whole = cols == FLOWI_COLS && col_c == 1 && (!start.at || start.col == 1);
+            const int whole = cols == FLOWI_COLS && col_c == 1;
             flowi_pack(panel, flowi_view_at(b, p, j), depth, cols);
             for (i = 0; i < m; i += FLOWI_ROWS) {
                 const int rows = flowi_min(FLOWI_ROWS, m - i), in = whole && rows == FLOWI_ROWS;
@@ -1685,7 +1685,7 @@ static void flowi_narrow_product(flow_real *c, flowi_view start, flowi_view a, f
             for (j = 0; j < n; j++) {
                 const flow_real sum = flowi_row_product(a.at + i * a.row + p, column + j * depth,
                                                         depth);
-                c[i * n + j] = start.at ? start.at[i * start.row + j * start.col] + sum : sum;
+                c[i * n + j] = start.at ? start.at[i * start.row + j] + sum : sum;
             }
     }
 }

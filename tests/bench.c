@@ -5,9 +5,10 @@
  *
  * The first line is the machine's multiply-add peak, measured here. Then comes a line a task,
  * "NAME VALUE per_s", the median of five windows after a warm-up: training steps, or whole sample
- * sets, a second. Then the same tasks as GFLOP/s, percent of the peak, bytes of the model (with its
- * optimiser and solver), and the allocations during the windows, which must be none. Then how a
- * training step's time grows with batch and depth: with either linearly.
+ * sets, a second. Then the same tasks as GFLOP/s and percent of the peak (where a network's products
+ * are the work), bytes of the model (with its optimiser and solver), and the allocations during the
+ * windows, which must be none. Then how a training step's time grows with batch and depth: with
+ * either linearly.
  *
  * Names: d dimension, w width, b batch, n samples, s solver steps, K layers. Networks have three
  * hidden layers, SELU in cfm and sample, tanh in the others; training is by Adam, but for affine's
@@ -360,10 +361,13 @@ int main(int argc, char **argv) {
         fflush(stdout);
     }
     printf("# task, GFLOP/s, percent of peak, bytes of the model (allocations in its steps: 0)\n");
-    for (i = 0; i < TASKS; i++)
-        if (chosen[i])
-            printf("%s %.1f GFLOP/s %.0f %% %lu bytes\n", tasks[i].name, 1e-9 * work[i] * per_s[i],
-                   100e-9 * work[i] * per_s[i] / top, (unsigned long)size[i]);
+    for (i = 0; i < TASKS; i++) {
+        const double speed = 1e-9 * work[i] * per_s[i];
+        if (!chosen[i]) continue;
+        printf("%s ", tasks[i].name);
+        if (speed > 0) printf("%.1f GFLOP/s %.0f %% ", speed, 100 * speed / top);
+        printf("%lu bytes\n", (unsigned long)size[i]);
+    }
     if (named >= argc) sweep();
     return 0;
 }
