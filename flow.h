@@ -692,13 +692,14 @@ typedef struct {
     int steps, batch, n;
     flow_real tol;   /* 0: `steps` equal steps; else FLOW_DOPRI5 adapts to this atol and rtol */
     int divergence, tangents; /* FLOW_EXACT with d, or the kind of probe and their number */
+    int together;    /* tangents at a time: all probes, but at most 8 of the exact ones */
     flow_rng *rng;   /* of the probes */
     flow_ode ode;
     int with_logp;     /* is the log-density part of the state? */
     flow_real *state;  /* [batch*(d+1)] points, then their log-densities */
     flow_real *t;      /* [batch] */
-    flow_real *basis;  /* [tangents*batch*d] the tangents s_j */
-    flow_real *jv;     /* [tangents*batch*d] */
+    flow_real *basis;  /* [together*batch*d] the tangents s_j */
+    flow_real *jv;     /* [together*batch*d] */
     flow_real *v, *xh; /* [batch*d], [3*batch*d] scratch */
     flow_real *point;  /* [batch*d] of logprob */
     flow_real *gained; /* [batch] of logprob */
@@ -712,7 +713,8 @@ typedef struct {
 } flow_cnf;
 
 /* steps: those of one transport; may be changed between calls. batch: samples moved at once (any
- * n is taken a batch at a time). FLOW_E_MEMORY. */
+ * n is taken a batch at a time). Memory: some 30 batch d reals at most, and the solver's.
+ * FLOW_E_MEMORY. */
 FLOW_API int flow_cnf_init(flow_cnf *c, flow_field field, int method, int steps, int batch);
 /* The same with Hutchinson's divergence: kind of probe FLOW_RADEMACHER (each +1 or -1: the least
  * variance) or FLOW_GAUSSIAN. n d draws a probe (2 ceil(n d/2) if Gaussian) for every solve of n
@@ -1644,7 +1646,7 @@ static void flowi_product(flow_real *c, int row_c, int col_c, flowi_view start, 
 static void flowi_shared_product(flow_real *c, int row_c, int col_c, flowi_view start,
                                  flowi_view a, flowi_view b, int m, int n, int k) {
 #ifdef _OPENMP
-    if ((double)m * n * k > 2e6) {
+    if ((double)m * n * k > 5e5) {
         const int rows = 64, cols = 4 * FLOWI_COLS, across = (n + cols - 1) / cols;
         int t;
 #pragma omp parallel for schedule(dynamic)
@@ -4320,9 +4322,9 @@ FLOW_API flow_field flow_net_field(flow_net *net) {
 }
 
 static int flowi_cnf_init(flow_cnf *c, flow_field field, int method, int steps, int batch,
-                          int tangents) {
+                          int tangents, int together) {
     const size_t points = flowi_size(batch, field.d, 1);
-    const size_t reals = (2 * (size_t)tangents + 6) * points + 3 * (size_t)batch;
+    const size_t reals = (2 * (size_t)together + 6) * points + 3 * (size_t)batch;
     flow_real *block;
     int err;
     FLOW_ASSERT(c && field.velocity && field.d > 0 && batch > 0 && tangents > 0);
@@ -4331,6 +4333,7 @@ static int flowi_cnf_init(flow_cnf *c, flow_field field, int method, int steps, 
     c->steps = steps;
     c->batch = batch;
     c->tangents = tangents;
+    c->together = together;
     err = flow_ode_init(&c->ode, method, batch * (field.d + 1));
     if (err < 0) return err;
     block = flowi_new(reals);
@@ -4343,8 +4346,8 @@ static int flowi_cnf_init(flow_cnf *c, flow_field field, int method, int steps, 
                (reals + flowi_size(c->ode.tableau->stages + 2, c->ode.capacity, 1));
     c->state = flowi_carve(&block, points + (size_t)batch);
     c->t = flowi_carve(&block, (size_t)batch);
-    c->basis = flowi_carve(&block, (size_t)tangents * points);
-    c->jv = flowi_carve(&block, (size_t)tangents * points);
+    c->basis = flowi_carve(&block, (size_t)together * points);
+    c->jv = flowi_carve(&block, (size_t)together * points);
     c->v = flowi_carve(&block, points);
     c->xh = flowi_carve(&block, 3 * points);
     c->point = flowi_carve(&block, points);
@@ -4353,7 +4356,8 @@ static int flowi_cnf_init(flow_cnf *c, flow_field field, int method, int steps, 
 }
 
 FLOW_API int flow_cnf_init(flow_cnf *c, flow_field field, int method, int steps, int batch) {
-    return flowi_cnf_init(c, field, method, steps, batch, field.d);
+    return flowi_cnf_init(c, field, method, steps, batch, field.d,
+                          flowi_min(field.d, FLOWI_TANGENTS));
 }
 
 FLOW_API int flow_cnf_init_hutchinson(flow_cnf *c, flow_field field, int method, int steps,
@@ -4361,7 +4365,7 @@ FLOW_API int flow_cnf_init_hutchinson(flow_cnf *c, flow_field field, int method,
     int err;
     FLOW_ASSERT((kind == FLOW_RADEMACHER || kind == FLOW_GAUSSIAN) && rng);
     if (probes < 1) return FLOW_E_EMPTY;
-    err = flowi_cnf_init(c, field, method, steps, batch, probes);
+    err = flowi_cnf_init(c, field, method, steps, batch, probes, probes);
     if (err < 0) return err;
     c->divergence = kind;
     c->rng = rng;
@@ -4395,9 +4399,10 @@ static int flowi_cnf_differences(flow_cnf *c, flow_real *jv, const flow_real *x,
     return FLOW_OK;
 }
 
-/* The tangents s_j of n samples: e_j, so that basis[(j*n + i)*d + l] = 1 where l = j, or probes. */
-static void flowi_cnf_basis(flow_cnf *c, int n) {
-    const int d = c->field.d, count = c->tangents * n * d;
+/* The tangents s_j of n samples: probes, or e_j for j from `first` on, so that
+ * basis[(j*n + i)*d + l] = 1 where l = first + j. */
+static void flowi_cnf_basis(flow_cnf *c, int n, int first) {
+    const int d = c->field.d, count = c->together * n * d;
     int i;
     if (c->divergence == FLOW_GAUSSIAN) {
         for (i = 0; i < c->tangents; i++) flow_normal_sample(c->rng, c->basis + i * n * d, n, d);
@@ -4405,7 +4410,7 @@ static void flowi_cnf_basis(flow_cnf *c, int n) {
         for (i = 0; i < count; i++)
             c->basis[i] = flow_rng_uniform(c->rng) < FLOWI_R(0.5) ? -1 : 1;
     } else {
-        for (i = 0; i < count; i++) c->basis[i] = i / (n * d) == i % d ? 1 : 0;
+        for (i = 0; i < count; i++) c->basis[i] = first + i / (n * d) == i % d ? 1 : 0;
     }
 }
 
@@ -4414,24 +4419,32 @@ static flow_real flowi_cnf_share(const flow_cnf *c) {
     return c->divergence == FLOW_EXACT ? 1 : 1 / (flow_real)c->tangents;
 }
 
-/* v and div v = share sum_j s_j'(dv/dx)s_j at x[n*d], times c->t[n], basis made for n. */
+/* v and jv[k*n*d] = (dv/dx)s for the first k tangents of the basis, at x[n*d]. */
+static int flowi_cnf_tangents(flow_cnf *c, flow_real *v, const flow_real *x, int n, int k) {
+    const flow_field *f = &c->field;
+    int err;
+    if (f->tangent) return f->tangent(f->ctx, v, c->jv, x, c->t, c->basis, n, k);
+    err = f->velocity(f->ctx, v, x, c->t, n);
+    return err < 0 ? err : flowi_cnf_differences(c, c->jv, x, c->basis, n, k);
+}
+
+/* v and div v = share sum_j s_j'(dv/dx)s_j at x[n*d], times c->t[n], basis made for n. Of more
+ * tangents than go together, group after group. */
 static int flowi_cnf_divergence(flow_cnf *c, flow_real *v, flow_real *div, const flow_real *x,
                                 int n) {
-    const flow_field *f = &c->field;
-    const int d = f->d, k = c->tangents;
+    const int d = c->field.d;
     const flow_real share = flowi_cnf_share(c);
-    int i, j, err;
-    if (f->tangent) {
-        err = f->tangent(f->ctx, v, c->jv, x, c->t, c->basis, n, k);
-    } else {
-        err = f->velocity(f->ctx, v, x, c->t, n);
-        if (err == FLOW_OK) err = flowi_cnf_differences(c, c->jv, x, c->basis, n, k);
-    }
-    if (err < 0) return err;
-    for (i = 0; i < n; i++) {
-        div[i] = 0;
-        for (j = 0; j < k; j++)
-            div[i] += share * flowi_dot(c->basis + (j * n + i) * d, c->jv + (j * n + i) * d, d);
+    int i, j, k;
+    for (i = 0; i < n; i++) div[i] = 0;
+    for (k = 0; k < c->tangents; k += c->together) {
+        const int group = flowi_min(c->together, c->tangents - k);
+        int err;
+        if (c->together < c->tangents) flowi_cnf_basis(c, n, k);
+        err = flowi_cnf_tangents(c, v, x, n, group);
+        if (err < 0) return err;
+        for (i = 0; i < n; i++)
+            for (j = 0; j < group; j++)
+                div[i] += share * flowi_dot(c->basis + (j * n + i) * d, c->jv + (j * n + i) * d, d);
     }
     return FLOW_OK;
 }
@@ -4443,7 +4456,7 @@ FLOW_API int flow_cnf_divergence(flow_cnf *c, flow_real *v, flow_real *div, cons
     for (i = 0; i < n; i += c->batch) {
         const int m = flowi_min(c->batch, n - i);
         flowi_copy(c->t, t + i, m);
-        flowi_cnf_basis(c, m);
+        flowi_cnf_basis(c, m, 0);
         err = flowi_cnf_divergence(c, v ? v + i * d : c->v, div + i, x + i * d, m);
         if (err < 0) return err;
     }
@@ -4481,7 +4494,7 @@ FLOW_API int flow_cnf_transport(flow_cnf *c, flow_real *x, flow_real *logp, flow
         c->n = m;
         flowi_copy(c->state, x + i * d, m * d);
         if (logp) flowi_copy(c->state + m * d, logp + i, m);
-        if (logp) flowi_cnf_basis(c, m);
+        if (logp) flowi_cnf_basis(c, m, 0);
         err = flowi_cnf_solve(c, &c->ode, flowi_cnf_rate, c->state, t0, t1,
                               logp ? m * (d + 1) : m * d);
         if (err < 0) return err;
@@ -4557,16 +4570,25 @@ static int flowi_cnf_points(void *ctx, flow_real *dx, const flow_real *x, flow_r
 }
 
 /* wx = (dv/dx)'w_x - w_l d(div v)/dx for w = (w_x [n*d], w_l [n]): the cotangent of v is w_x, that
- * of (dv/dx)s_j is -w_l share s_j. */
+ * of (dv/dx)s_j is -w_l share s_j. w_x goes with the first group of tangents, zeros with others. */
 static int flowi_cnf_pull(flow_cnf *c, flow_real *wx, const flow_real *w, const flow_real *wl,
                           const flow_real *x, flow_real t) {
     const int d = c->field.d, n = c->n;
     const flow_real share = flowi_cnf_share(c);
-    int i;
+    flow_real *more = c->xh, *zero = c->xh + c->batch * d;
+    int i, k, err = FLOW_OK;
     for (i = 0; i < n; i++) c->t[i] = t;
-    for (i = 0; i < c->tangents * n * d; i++)
-        c->jv[i] = -share * wl[i / d % n] * c->basis[i];
-    return c->field.backward(c->field.ctx, wx, w, c->jv, x, c->t, c->basis, n, c->tangents);
+    for (i = 0; i < n * d; i++) wx[i] = zero[i] = 0;
+    for (k = 0; k < c->tangents && err >= 0; k += c->together) {
+        const int group = flowi_min(c->together, c->tangents - k);
+        if (c->together < c->tangents) flowi_cnf_basis(c, n, k);
+        for (i = 0; i < group * n * d; i++)
+            c->jv[i] = -share * wl[i / d % n] * c->basis[i];
+        err = c->field.backward(c->field.ctx, more, k == 0 ? w : zero, c->jv, x, c->t, c->basis, n,
+                                group);
+        for (i = 0; i < n * d; i++) wx[i] += more[i];
+    }
+    return err;
 }
 
 static int flowi_cnf_vjp(void *ctx, flow_real *wx, const flow_real *w, const flow_real *x,
@@ -4650,7 +4672,7 @@ FLOW_API int flow_cnf_nll(flow_cnf *c, flow_real *loss, const flow_real *x, int 
     if (!flowi_all_finite(x, n * d)) return FLOW_E_FINITE;
     c->n = n;
     c->with_logp = 1;
-    flowi_cnf_basis(c, n);
+    flowi_cnf_basis(c, n, 0);
     flowi_copy(z, x, n * d);
     for (i = 0; i < n; i++) gained[i] = 0;
     err = flowi_cnf_to_noise(c, n);

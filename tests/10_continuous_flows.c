@@ -403,6 +403,20 @@ static void test_memory(void) {
     TEST_ASSERT_TRIPS((void)flow_field_of(2, NULL, NULL));
 }
 
+/* Memory of a tangent for each dimension, where eight would do: too much for images. */
+static void test_memory_of_many_dimensions(void) {
+    size_t bytes[2];
+    int k;
+    for (k = 0; k < 2; k++) {
+        flow_cnf c;
+        TEST_ERR(flow_cnf_init(&c, flow_field_of(100 << k, linear_velocity, NULL), FLOW_HEUN, 1, 4),
+                 FLOW_OK);
+        bytes[k] = c.bytes;
+        flow_cnf_free(&c);
+    }
+    TEST(bytes[1] <= 2 * bytes[0]);
+}
+
 /* ---- the field of a network ------------------------------------------------------------------ */
 
 /* Batches that begin at the wrong row, tangents of another sample, another network's dimension. */
@@ -609,12 +623,15 @@ static void test_net_backward(void) {
 
 /* ---- maximum likelihood ---------------------------------------------------------------------- */
 
-/* A flow whose velocity is a network, its data, and the state from which its probes are drawn. */
+/* A flow whose velocity is a network, its data, and the state from which its probes are drawn. In
+ * WIDE dimensions there are more exact tangents than go together. */
+#define WIDE 11
+static const int dimensions[3] = {1, 2, WIDE};
 typedef struct {
     flow_net net;
     flow_cnf c;
     flow_rng rng, start;
-    flow_real x[BATCH * 2];
+    flow_real x[BATCH * WIDE];
     int n;
 } model;
 
@@ -673,12 +690,12 @@ static void check_likelihood(model *q, double tol) {
 
 /* Back through every step: exact, however coarse the steps, for every method and divergence. */
 static void test_backprop(void) {
-    int method, kind, d;
+    int method, kind, k;
     for (method = 0; method < FLOW_ODE_COUNT; method++)
         for (kind = FLOW_EXACT; kind <= FLOW_GAUSSIAN; kind++)
-            for (d = 1; d <= 2; d++) {
+            for (k = 0; k < 3; k++) {
                 model q;
-                model_init(&q, d, method, 3, kind, FLOW_BACKPROP);
+                model_init(&q, dimensions[k], method, 3, kind, FLOW_BACKPROP);
                 check_likelihood(&q, 100 * STEP * STEP);
                 model_free(&q);
             }
@@ -686,12 +703,12 @@ static void test_backprop(void) {
 
 /* The adjoint equation with a wrong sign or a term left out: exact as far as the steps are. */
 static void test_adjoint(void) {
-    int kind, d, adaptive;
+    int kind, k, adaptive;
     for (kind = FLOW_EXACT; kind <= FLOW_GAUSSIAN; kind++)
-        for (d = 1; d <= 2; d++)
+        for (k = 0; k < 3; k++)
             for (adaptive = 0; adaptive < 2; adaptive++) {
                 model q;
-                model_init(&q, d, adaptive ? FLOW_DOPRI5 : FLOW_RK4, 20, kind, FLOW_ADJOINT);
+                model_init(&q, dimensions[k], adaptive ? FLOW_DOPRI5 : FLOW_RK4, 20, kind, FLOW_ADJOINT);
                 if (adaptive) q.c.tol = EPS < 1e-10 ? FLOWI_R(1e-9) : FLOWI_R(1e-5);
                 check_likelihood(&q, 1e-6 + 100 * STEP * STEP);
                 model_free(&q);
@@ -822,6 +839,7 @@ int main(void) {
     test_field_errors();
     test_other_errors();
     test_memory();
+    test_memory_of_many_dimensions();
     test_section("the field of a network");
     test_net_field();
     test_section("Hutchinson");
