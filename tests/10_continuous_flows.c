@@ -701,6 +701,15 @@ static void test_backprop(void) {
             }
 }
 
+/* A backward without tangents, whose differences use the same scratch. */
+static void test_backprop_of_differences(void) {
+    model q;
+    model_init(&q, WIDE, FLOW_HEUN, 3, FLOW_EXACT, FLOW_BACKPROP);
+    q.c.field.tangent = NULL;
+    check_likelihood(&q, sizeof(flow_real) == sizeof(double) ? 1e-4 : 0.3);
+    model_free(&q);
+}
+
 /* The adjoint equation with a wrong sign or a term left out: exact as far as the steps are. */
 static void test_adjoint(void) {
     int kind, k, adaptive;
@@ -852,6 +861,7 @@ int main(void) {
     test_section("gradients");
     test_net_backward();
     test_backprop();
+    test_backprop_of_differences();
     test_adjoint();
     test_training_memory();
     test_training_errors();
