@@ -47,12 +47,6 @@ static double *numbers(chapter *c, int count, int d) {
     return chapter_alloc(c, (size_t)count * (size_t)d);
 }
 
-/* One probe instead of d saves memory; no divergence is asked for. */
-static void move_by(chapter *c, task *k, flow_cnf *flow, flow_field v, int method, int steps) {
-    int err = flow_cnf_init_hutchinson(flow, v, method, steps, 256, FLOW_RADEMACHER, 1, &k->rng);
-    chapter_try(c, err, "flow");
-}
-
 /* Pixels about 0 and twice as wide as the noise, so that details show early; network, flow, v*. */
 static void prepare(chapter *c, task *k) {
     const int d = k->d = k->set.d, n = k->set.n;
@@ -71,7 +65,8 @@ static void prepare(chapter *c, task *k) {
     k->given.c = k->c; /* none.c stays NULL: no class */
     chapter_try(c, flow_guidance_init(&k->guided, flow_given_field(&k->given),
                                       flow_given_field(&k->none), 1, 256), "guidance");
-    move_by(c, k, &k->cnf, flow_guidance_field(&k->guided), FLOW_MIDPOINT, 12);
+    chapter_try(c, flow_cnf_init(&k->cnf, flow_guidance_field(&k->guided), FLOW_MIDPOINT,
+                                 c->quick ? 4 : 12, 256), "flow");
     chapter_try(c, flow_marginal_of_data(&k->best, k->x, FLOW_LINEAR, k->train, d), "v*");
 }
 
@@ -180,7 +175,7 @@ int main(int argc, char **argv) {
     const chapter_flag flags[] = {
         {"--data", CHAPTER_TEXT, &file, "lines of 8x8 pixels and a label"},
         {"--idx", CHAPTER_PAIR, idx, "images A and labels B, IDX files, instead: the first 4000"},
-        {"--steps", CHAPTER_COUNT, &steps, "training steps; half with --idx, a 40th if quick"}};
+        {"--steps", CHAPTER_COUNT, &steps, "training steps; half with --idx, a 60th if quick"}};
     chapter c;
     chapter_begin(&c, argc, argv, "14_digits", "flow matching on real digits", 1000, flags, 3);
     chapter_require(&c, c.n >= 100 && c.n <= 1000000, "--n", "a number from 100 to 1000000");
@@ -188,7 +183,7 @@ int main(int argc, char **argv) {
     ours = !idx[0] && strcmp(file, digits) == 0;
     flow_rng_init(&k.rng, c.seed);
     prepare(&c, &k);
-    train(&c, &k, c.quick ? steps / 40 + 1 : idx[0] ? steps / 2 + 1 : steps);
+    train(&c, &k, c.quick ? steps / 60 + 1 : idx[0] ? steps / 2 + 1 : steps);
 
     each = (int)fmax(3, ceil((c.quick ? 0.1 : 1) * c.n / k.classes));
     n = each * k.classes;
@@ -197,12 +192,13 @@ int main(int argc, char **argv) {
     for (int w = 1; w < 3; w++) g[w] = compare(&c, &k, sample(&c, &k, same, w, 1, each), NULL, n);
     /* Euler's last step goes to where lambda points; it never asks for v* at t = 1. */
     y = numbers(&c, 50, k.d);
-    move_by(&c, &k, &euler, flow_marginal_field(&k.best), FLOW_EULER, 25);
+    chapter_try(&c, flow_cnf_init(&euler, flow_marginal_field(&k.best), FLOW_EULER, 25, 256),
+                "flow of v*");
     chapter_try(&c, flow_cnf_sample(&euler, &k.rng, y, 50), "copies");
     to_pixels(&k, y, y, 50);
     g[3] = compare(&c, &k, y, NULL, 50);
 
-    slack = c.quick ? 0.65 : c.n < 1000 ? 0.5 / sqrt(c.n) : 0;
+    slack = c.quick ? 0.75 : c.n < 1000 ? 0.5 / sqrt(c.n) : 0;
     expect(&c, "test images: recognised", g[0].recognised, 0.9525, 0.9535, ours);
     expect(&c, "test images: distance to the nearest", g[0].mean, 19.235, 19.245, ours);
     expect(&c, "w = 1: samples recognised", g[1].recognised, 0.97 - slack, 1, ours);
