@@ -234,7 +234,7 @@ static void run(chapter *c, grid *g, int training) {
     const char *const who[2] = {"oracle", "network"};
     flow_posterior_fn const posterior[2] = {flow_token_set_posterior, flow_token_net_posterior};
     void *const ctx[2] = {&g->oracle, &g->network};
-    const int n = c->quick ? c->n / 5 + 1 : c->n;
+    const int n = c->quick ? c->n / 10 + 1 : c->n;
     double law[STATES], tv[2][8], count[8];
     flow_net net;
     check_rates(c, g);
@@ -246,7 +246,7 @@ static void run(chapter *c, grid *g, int training) {
             tabulate(c, g, steps, posterior[q], ctx[q]);
             run_law(c, g, law, 0);
             tv[q][j] = variation(law, g->target), count[j] = steps;
-            if (steps == STEPS) check_samples(c, g, who[q], n, q && c->quick ? 0.15 : 0.03);
+            if (steps == STEPS) check_samples(c, g, who[q], n, q && c->quick ? 0.2 : 0.03);
         }
         if (q == 0)
             chapter_below(c, of(g, ": ", "oracle, slope of the law's TV in N > 4"),
@@ -264,7 +264,7 @@ int main(int argc, char **argv) {
     static grid g;
     const chapter_flag flags[] = {
         {"--set", CHAPTER_TEXT, &set, "the toy set on the grid, any but pinwheel"},
-        {"--steps", CHAPTER_COUNT, &steps, "training steps, an eighth of them when quick"}};
+        {"--steps", CHAPTER_COUNT, &steps, "training steps, a 24th of them when quick"}};
     chapter c;
     chapter_begin(&c, argc, argv, "16_discrete", "flow matching of tokens", 100000, flags, 2);
     toy = flow_toy_find(set);
@@ -273,7 +273,7 @@ int main(int argc, char **argv) {
     g.table = chapter_alloc(&c, MOST * STATES * ROW);
     for (int source = FLOW_MASK; source <= FLOW_UNIFORM; source++) {
         aim(&c, &g, toy, source);
-        run(&c, &g, c.quick ? steps / 8 + 1 : steps);
+        run(&c, &g, c.quick ? steps / 24 + 1 : steps);
     }
     return chapter_end(&c);
 }
