@@ -224,7 +224,7 @@ static void train(chapter *c, flow_chain *chain, target *t, int begun, int steps
 /* Integrates q and q log(q/p) over [-6, 6]^2; writes q and p within [-4, 4]^2. Returns the KL. */
 static double survey(chapter *c, const char *name, int number, flow_chain *chain, target *t,
                      double *off) {
-    const int side = c->quick ? 61 : 121, n = side * side;
+    const int side = c->quick ? 49 : 121, n = side * side;
     const double *x = chapter_grid(c, -6, 6, side, 2), cell = 144.0 / (side - 1) / (side - 1);
     double *logq = chapter_alloc(c, 2 * (size_t)n), *logp = logq + n, kl = 0, mass = 0;
     chapter_try(c, flow_chain_logprob(chain, logq, x, n), "log q");
@@ -322,7 +322,7 @@ int main(int argc, char **argv) {
     chapter_begin(&c, argc, argv, "05_planar_flow", "planar layers, one and many", 10000, flags, 3);
     chapter_require(&c, show <= 4, "--show", "1, 2, 3 or 4");
     chapter_require(&c, fabs(wu) <= 100 && fabs(wu + 1) > 1e-3, "--fold", "-100 to 100, off -1");
-    if (c.quick && steps > 1000) steps = 1000;
+    if (c.quick && steps > 500) steps = 500;
     flow_rng_init(&rng, c.seed);
     chapter_points(&c, "layer", "u1 u2 w1 w2 b", gentle.theta, 1, 5, 1);
     chapter_near(&c, "a move less u^ tanh(w'x + b)", 0, sheet(&c, "geometry", &gentle), 1e-14);
