@@ -166,7 +166,8 @@ static void train(chapter *c, task *k, int steps) {
  * or, for a file, the Gaussian of its deviations; and on a grid, where p sums to 1. */
 static void check_density(chapter *c, task *k, int untrained) {
     static const double most[3] = {0.04, 0.03, 0.16};
-    const int side = c->quick ? 33 : 66, cells = side * side, n = k->n, many = c->quick ? 40000 : 400000;
+    const int side = c->quick ? 33 : 66, cells = side * side, n = k->n;
+    const int many = c->quick ? 40000 : 400000;
     double *logp = chapter_alloc(c, (size_t)(cells + n)), *x = chapter_alloc(c, 2 * (size_t)many);
     double *truth = chapter_alloc(c, (size_t)(cells + n)), h = 11.0 / side, mass = 0;
     double mean = 0, square = 0, area = k->scale[0] * k->scale[1], limit = 0.1;
