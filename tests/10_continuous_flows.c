@@ -717,7 +717,8 @@ static void test_adjoint(void) {
         for (k = 0; k < 3; k++)
             for (adaptive = 0; adaptive < 2; adaptive++) {
                 model q;
-                model_init(&q, dimensions[k], adaptive ? FLOW_DOPRI5 : FLOW_RK4, 20, kind, FLOW_ADJOINT);
+                model_init(&q, dimensions[k], adaptive ? FLOW_DOPRI5 : FLOW_RK4, 20, kind,
+                           FLOW_ADJOINT);
                 if (adaptive) q.c.tol = EPS < 1e-10 ? FLOWI_R(1e-9) : FLOWI_R(1e-5);
                 check_likelihood(&q, 1e-6 + 100 * STEP * STEP);
                 model_free(&q);

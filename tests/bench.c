@@ -5,10 +5,10 @@
  *
  * The first line is the machine's multiply-add peak, measured here. Then comes a line a task,
  * "NAME VALUE per_s", the median of five windows after a warm-up: training steps, or whole sample
- * sets, a second. Then the same tasks as GFLOP/s and percent of the peak (where a network's products
- * are the work), bytes of the model (with its optimiser and solver), and the allocations during the
- * windows, which must be none. Then how a training step's time grows with batch and depth: with
- * either linearly.
+ * sets, a second. Then the same tasks as GFLOP/s and percent of the peak (where products of a
+ * network are the work), bytes of the model (with its optimiser and solver), and the allocations
+ * during the windows, which must be none. Then how a training step's time grows with batch and
+ * depth: with either linearly.
  *
  * Names: d dimension, w width, b batch, n samples, s solver steps, K layers. Networks have three
  * hidden layers, SELU in cfm and sample, tanh in the others; training is by Adam, but for affine's
