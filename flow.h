@@ -1544,8 +1544,8 @@ FLOW_API void flow_rng_permutation(flow_rng *rng, int *perm, int n) {
  * an edge of C a panel has zeros. Each element of C is the same
  * sum in the same order wherever its tile lies, so splitting the work cannot change a bit. */
 #if defined(__AVX512F__)
-#define FLOWI_ROWS (int)(16 / sizeof(flow_real))
-#define FLOWI_COLS 64
+#define FLOWI_ROWS 4
+#define FLOWI_COLS (int)(256 / sizeof(flow_real))
 #elif defined(__AVX__)
 #define FLOWI_ROWS 2
 #define FLOWI_COLS (int)(96 / sizeof(flow_real) + 8)
