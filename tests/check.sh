@@ -43,8 +43,9 @@ done | sort -u -k 1,1 | cut -d ' ' -f 2)
 
 # ---- strict warnings: every compiler, every standard, both precisions --------------------------
 # Some warnings need the optimiser (a variable that may be unset), so C99 is compiled with -O2; for
-# the other standards the syntax will do. (make test compiles the rest of tests/header/.)
+# the other standards the syntax will do. The rest of tests/header/ is header.sh's.
 
+job "header.sh all" "tests/header.sh all"
 for c in $compilers; do
     cxx=$(echo "$c" | sed -e 's/gcc/g++/' -e 's/clang/clang++/')
     have "$cxx" || skip "$cxx is not here"
