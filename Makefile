@@ -21,13 +21,15 @@ VERSION = 1.0.0
 FMT    ?= svg
 
 # -ffp-contract=off: a fused multiply-add rounds once where a product and a sum round twice, so
-# with it the same seed would not give the same bits on every machine. -funroll-loops keeps the
-# tile of the matrix product in registers, -fno-trapping-math and -fno-math-errno let a loop with a
-# comparison or a square root become vector code: they leave every result as it is.
+# with it the same seed would not give the same bits on every machine. -fpeel-loops, which clang
+# does unasked, keeps the tile of the matrix product in registers; -fno-trapping-math and
+# -fno-math-errno let a loop with a comparison or a square root become vector code. They leave every
+# result as it is.
+CLANG := $(findstring clang,$(CC))
 ifdef NATIVE
 OPTIMISE = -O3 -march=native
 else
-OPTIMISE = -O2 -funroll-loops
+OPTIMISE = -O2 $(if $(CLANG),,-fpeel-loops)
 endif
 CFLAGS ?= -std=c99 $(OPTIMISE) -fno-trapping-math -fno-math-errno -ffp-contract=off
 WARN   ?= -Wall -Wextra
@@ -161,7 +163,8 @@ gallery: $(GALLERY:plots/gallery/%=build/figures/%)
 TESTS := $(patsubst tests/%.c,build/tests/%,$(sort $(wildcard tests/[0-9]*.c)))
 
 # Tests take longer to compile than to run: they want -O1, unless somebody asks for other flags.
-TEST_FLAGS := $(FLAGS) -Itests $(if $(NATIVE)$(filter-out file,$(origin CFLAGS)),,-O1)
+TEST_FLAGS := $(if $(NATIVE)$(filter-out file,$(origin CFLAGS)),$(FLAGS),\
+                $(filter-out -fpeel-loops,$(FLAGS)) -O1) -Itests
 
 $(TESTS): build/tests/%: tests/%.c $(wildcard tests/*.h) flow.h build/flags
 	@mkdir -p build/tests; rm -f $@
@@ -184,7 +187,7 @@ check:
 # because the tests compare bits.
 # gcc, left to itself, clears the sums of a tile by a call of memset.
 BENCH_FLAGS ?= -std=c99 -O3 -march=native -ffp-contract=fast -fno-trapping-math -fno-math-errno \
-    $(if $(findstring clang,$(CC)),,-fno-tree-loop-distribute-patterns)
+    $(if $(CLANG),,-fno-tree-loop-distribute-patterns)
 BENCH := build/bench/float build/bench/double
 
 $(BENCH): tests/bench.c flow.h Makefile
