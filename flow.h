@@ -713,8 +713,8 @@ typedef struct {
 } flow_cnf;
 
 /* steps: those of one transport; may be changed between calls. batch: samples moved at once (any
- * n is taken a batch at a time). Memory: some 30 batch d reals at most, and the solver's.
- * FLOW_E_MEMORY. */
+ * n is taken a batch at a time). Memory: (2 min(d, 8) + 6) batch d + 3 batch reals, and the
+ * solver's. FLOW_E_MEMORY. */
 FLOW_API int flow_cnf_init(flow_cnf *c, flow_field field, int method, int steps, int batch);
 /* The same with Hutchinson's divergence: kind of probe FLOW_RADEMACHER (each +1 or -1: the least
  * variance) or FLOW_GAUSSIAN. n d draws a probe (2 ceil(n d/2) if Gaussian) for every solve of n
@@ -1541,8 +1541,8 @@ FLOW_API void flow_rng_permutation(flow_rng *rng, int *perm, int n) {
  * into vectors; their number fills the registers of the machine (and is above 16, because shorter
  * loops are unrolled before they can become vectors). B is first copied into panels of COLS columns
  * and DEPTH rows, which lie together and stay in the nearest cache while all of A passes by; beyond
- * an edge of C a panel has zeros. Each element of C is the same
- * sum in the same order wherever its tile lies, so splitting the work cannot change a bit. */
+ * an edge of C a panel has zeros. Each element of C is the same sum in the same order wherever its
+ * tile lies, so splitting the work cannot change a bit. */
 #if defined(__AVX512F__)
 #define FLOWI_ROWS 4
 #define FLOWI_COLS (int)(256 / sizeof(flow_real))
@@ -1615,30 +1615,35 @@ static void flowi_copy_block(flow_real *x, int row, int col, flowi_view y, int r
             x[i * row + j * col] = y.at[i * y.row + j * y.col];
 }
 
-/* A tile that sticks out over the edge of C, or whose columns do not lie together, is computed
- * aside, and what belongs to C is copied. */
+/* The tile's rows x cols numbers that belong to C. One that sticks out over the edge of C, or whose
+ * columns do not lie together, is computed aside[ROWS x COLS] and copied. */
+static void flowi_part(flow_real *c, int row_c, int col_c, flowi_view from, flowi_view a,
+                       const flow_real *panel, int depth, int rows, int cols, flow_real *aside) {
+    const int whole = rows == FLOWI_ROWS && cols == FLOWI_COLS && col_c == 1;
+    const flowi_view block = flowi_view_of(aside, FLOWI_COLS, 1, 0);
+    if (!whole) {
+        flowi_copy_block(aside, FLOWI_COLS, 1, from, rows, cols);
+        from = block;
+    }
+    flowi_tile(whole ? c : aside, whole ? row_c : FLOWI_COLS, from.at, from.row, a, rows, panel,
+               depth);
+    if (!whole) flowi_copy_block(c, row_c, col_c, block, rows, cols);
+}
+
 static void flowi_product(flow_real *c, int row_c, int col_c, flowi_view start, flowi_view a,
                           flowi_view b, int m, int n, int k) {
     static const flow_real zero[FLOWI_COLS] = {0};
     const flowi_view nothing = flowi_view_of(zero, 0, 1, 0);
-    flow_real panel[FLOWI_DEPTH * FLOWI_COLS], block[FLOWI_ROWS * FLOWI_COLS] = {0};
+    flow_real panel[FLOWI_DEPTH * FLOWI_COLS], aside[FLOWI_ROWS * FLOWI_COLS] = {0};
     int i, j, p;
     for (p = 0; p < k; p += FLOWI_DEPTH, start = flowi_view_of(c, row_c, col_c, 0))
         for (j = 0; j < n; j += FLOWI_COLS) {
             const int depth = flowi_min(FLOWI_DEPTH, k - p), cols = flowi_min(FLOWI_COLS, n - j);
-            const int whole = cols == FLOWI_COLS && col_c == 1;
             flowi_pack(panel, flowi_view_at(b, p, j), depth, cols);
-            for (i = 0; i < m; i += FLOWI_ROWS) {
-                const int rows = flowi_min(FLOWI_ROWS, m - i), in = whole && rows == FLOWI_ROWS;
-                const flowi_view from = start.at ? flowi_view_at(start, i, j) : nothing;
-                flow_real *to = c + i * row_c + j * col_c;
-                if (!in) flowi_copy_block(block, FLOWI_COLS, 1, from, rows, cols);
-                flowi_tile(in ? to : block, in ? row_c : FLOWI_COLS, in ? from.at : block,
-                           in ? from.row : FLOWI_COLS, flowi_view_at(a, i, p), rows, panel, depth);
-                if (!in)
-                    flowi_copy_block(to, row_c, col_c, flowi_view_of(block, FLOWI_COLS, 1, 0),
-                                     rows, cols);
-            }
+            for (i = 0; i < m; i += FLOWI_ROWS)
+                flowi_part(c + i * row_c + j * col_c, row_c, col_c,
+                           start.at ? flowi_view_at(start, i, j) : nothing, flowi_view_at(a, i, p),
+                           panel, depth, flowi_min(FLOWI_ROWS, m - i), cols, aside);
         }
 }
 

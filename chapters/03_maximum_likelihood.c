@@ -154,21 +154,12 @@ static void seek(chapter *c, const flow_mixture *p, double *theta) {
     flow_opt_free(&adam);
 }
 
-/* Maximum likelihood of a Gaussian is the sample's mean and standard deviation. */
-static void sample_moments(const double *x, int n, double *mean, double *std) {
-    *mean = *std = 0;
-    for (int i = 0; i < n; i++) *mean += x[i] / n;
-    for (int i = 0; i < n; i++) *std += (x[i] - *mean) * (x[i] - *mean) / n;
-    *std = sqrt(*std);
-}
-
 /* -mean log q over the samples, and its standard error. */
-static double measured_cross_entropy(const flow_mixture *q, const double *x, int n, double *se) {
-    double mean = 0, square = 0;
-    for (int i = 0; i < n; i++) mean -= logprob(q, x[i]) / n;
-    for (int i = 0; i < n; i++) square += pow(-logprob(q, x[i]) - mean, 2) / n;
-    *se = sqrt(square / n);
-    return mean;
+static double measured_cross_entropy(chapter *c, const flow_mixture *q, const double *x, int n,
+                                     double *error) {
+    double *surprise = chapter_alloc(c, (size_t)n);
+    for (int i = 0; i < n; i++) surprise[i] = -logprob(q, x[i]);
+    return chapter_mean(surprise, n, error);
 }
 
 static void divergences(chapter *c, double gap) {
@@ -181,13 +172,14 @@ static void divergences(chapter *c, double gap) {
     chapter_try(c, flow_mixture_init(&f.p, weight, mean, var, 2, 1), "two humps");
     r.p = f.p;
     flow_mixture_sample(&f.p, &rng, x, NULL, c->n);
-    sample_moments(x, c->n, &ml_mean, &ml_std);
+    chapter_moments(&ml_mean, &ml_std, x, c->n, 1); /* maximum likelihood of a Gaussian */
+    ml_std = sqrt(ml_std);
     gaussian(c, &f.q, m, sqrt(v));
     seek(c, &f.p, theta);
     gaussian(c, &r.q, theta[0], exp(theta[1]));
 
     const double entropy = integral(c, entropy_at, &f), kl = integral(c, forward_at, &f);
-    const double measured = measured_cross_entropy(&f.q, x, c->n, &se);
+    const double measured = measured_cross_entropy(c, &f.q, x, c->n, &se);
     chapter_near(c, "cross-entropy = entropy + KL, integrals", entropy + kl,
                  integral(c, cross_at, &f), 1e-9);
     chapter_near(c, "  and from samples, -mean log q (nats)", entropy + kl, measured, 6 * se);
