@@ -4173,26 +4173,48 @@ static flow_real flowi_ode_factor(flow_real error) {
     return factor < 5 ? factor : 5;
 }
 
+/* k_1 at the start, and the length of a first step. */
+static int flowi_ode_begin(flow_ode *s, flow_ode_fn f, void *ctx, const flow_real *x, flow_real t,
+                           flow_real span, flow_real *h, int n) {
+    const int err = f(ctx, s->k, x, t);
+    s->evals++;
+    if (err < 0) return err;
+    if (!flowi_all_finite(s->k, n)) return FLOW_E_FINITE;
+    *h = flowi_ode_first(s, x, span, n);
+    return FLOW_OK;
+}
+
+/* The solution at those of times[m] that the step x -> s->x from t to t + h has reached; the last
+ * step reaches all. Returns their number. */
+static int flowi_ode_report(const flow_ode *s, flow_real *out, const flow_real *times, int m,
+                            const flow_real *x, flow_real t, flow_real h, int last, int n) {
+    int i;
+    for (i = 0; i < m && (last || !((times[i] - (t + h)) * h > 0)); i++)
+        flowi_ode_dense(s, out + (size_t)i * (size_t)n, x, h, (times[i] - t) / h, n);
+    return i;
+}
+
+/* x <- s->x, and k_7 of this step is k_1 of the next. */
+static void flowi_ode_accept(flow_ode *s, flow_real *x, int n) {
+    s->accepted++;
+    flowi_copy(x, s->x, n);
+    flowi_copy(s->k, s->k + (size_t)s->tableau->stages * (size_t)n, n);
+}
+
 FLOW_API int flow_ode_adapt(flow_ode *s, flow_ode_fn f, void *ctx, flow_real *x, flow_real t0,
                             flow_real t1, int n, flow_real *out, const flow_real *times, int m) {
     const flow_real span = t1 - t0, size = flowi_fabs(t0) > flowi_fabs(t1) ? t0 : t1;
     const flow_real least = s->least > 0 ? s->least : 16 * FLOWI_EPS * flowi_fabs(size);
-    flow_real t = t0, h, *k7;
-    int err, refused = 0;
+    flow_real t = t0, h = span, error, factor;
+    int err, done = 0, last, refused = 0;
     long tries;
     FLOW_ASSERT(s->k && s->tableau->e[0] > 0 && n >= 0 && n <= s->capacity);
     if (!flowi_finite(span) || !flowi_all_finite(x, n)) return FLOW_E_FINITE;
-    for (; m > 0 && !((*times - t0) * span > 0); m--, times++, out += n) flowi_copy(out, x, n);
+    for (; done < m && !((times[done] - t0) * span > 0); done++)
+        flowi_copy(out + (size_t)done * (size_t)n, x, n);
     if (!(span < 0 || span > 0)) return FLOW_OK;
-    k7 = s->k + (size_t)s->tableau->stages * (size_t)n;
-    err = f(ctx, s->k, x, t0);
-    s->evals++;
-    if (err < 0) return err;
-    if (!flowi_all_finite(s->k, n)) return FLOW_E_FINITE;
-    h = flowi_ode_first(s, x, span, n);
-    for (tries = 0; tries < s->most; tries++) {
-        flow_real error, factor;
-        int last;
+    err = flowi_ode_begin(s, f, ctx, x, t, span, &h, n);
+    for (tries = 0; tries < s->most && err >= 0; tries++) {
         if (flowi_fabs(h) < least) h = flowi_copysign(least, span);
         last = flowi_fabs(h) >= flowi_fabs(t1 - t);
         if (last) h = t1 - t;
@@ -4200,24 +4222,21 @@ FLOW_API int flow_ode_adapt(flow_ode *s, flow_ode_fn f, void *ctx, flow_real *x,
         if (err < 0) return err;
         error = flowi_ode_error(s, x, h, n);
         factor = flowi_ode_factor(error);
-        if (!(error <= 1)) {
+        if (error <= 1) {
+            done += flowi_ode_report(s, out + (size_t)done * (size_t)n, times + done, m - done, x,
+                                     t, h, last, n);
+            flowi_ode_accept(s, x, n);
+            if (last) return FLOW_OK;
+            t += h;
+        } else {
             s->rejected++;
-            refused = 1;
-            h *= factor;
-            if (flowi_fabs(h) < least) return flowi_finite(error) ? FLOW_E_CONVERGE : FLOW_E_FINITE;
-            continue;
+            if (factor * flowi_fabs(h) < least)
+                return flowi_finite(error) ? FLOW_E_CONVERGE : FLOW_E_FINITE;
         }
-        s->accepted++;
-        for (; m > 0 && (last || !((*times - (t + h)) * span > 0)); m--, times++, out += n)
-            flowi_ode_dense(s, out, x, h, (*times - t) / h, n);
-        flowi_copy(x, s->x, n);
-        flowi_copy(s->k, k7, n);
-        if (last) return FLOW_OK;
-        t += h;
         h *= refused && factor > 1 ? 1 : factor;
-        refused = 0;
+        refused = !(error <= 1);
     }
-    return FLOW_E_CONVERGE;
+    return err < 0 ? err : FLOW_E_CONVERGE;
 }
 
 FLOW_API int flow_ode_step_backward(flow_ode *s, flow_ode_fn f, flow_ode_vjp_fn vjp, void *ctx,
