@@ -646,6 +646,22 @@ static void test_adapt_dense_output(void) {
     }
 }
 
+/* t + (t1 - t) may round to just before t1: the last time must not be left out for that. */
+static void test_adapt_last_time(void) {
+    int i;
+    for (i = 0; i < 200; i++) {
+        const flow_real t0 = FLOWI_R(-0.01) * (flow_real)i, t1 = FLOWI_R(0.7) + (flow_real)i / 97;
+        flow_real x[2], out[2] = {7, 7};
+        flow_ode s;
+        known_solution(x, (double)t0);
+        TEST_ERR(flow_ode_init(&s, FLOW_DOPRI5, 2), FLOW_OK);
+        s.atol = s.rtol = FLOWI_R(0.01);
+        TEST_ERR(flow_ode_adapt(&s, known_rate, NULL, x, t0, t1, 2, out, &t1, 1), FLOW_OK);
+        TEST_NEAR_ALL(out, x, 2, 8 * EPS);
+        flow_ode_free(&s);
+    }
+}
+
 /* No time to go: nothing is evaluated, and every output is x. */
 static void test_adapt_edges(void) {
     const flow_real nan = FLOWI_INFINITY - FLOWI_INFINITY, start[2] = {1, 2}, times[2] = {3, 3};
@@ -894,6 +910,7 @@ int main(void) {
     test_adapt_keeps_to_least();
     test_adapt_no_error();
     test_adapt_dense_output();
+    test_adapt_last_time();
     test_adapt_edges();
     test_adapt_field_errors();
     test_adapt_failures();
