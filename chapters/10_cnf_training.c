@@ -90,68 +90,95 @@ static double apart(const double *a, const double *b, int n, double *along) {
 }
 
 /* Backprop is exact for the loss as computed, however coarse the steps. The adjoint solves another
- * ODE, with errors of its own: the two meet as the steps or the tolerance shrink. With one probe a
- * point the gradient is right on average: measured along the exact one. */
-static void check_gradients(chapter *c, flow_rng *rng) {
-    double *a, *b, worst, gap[5], steps[5], along[200];
-    problem p;
-    int n;
-    start(c, &p.net, FLOW_TOY_MOONS, 10, 3, 4, rng);
-    flow_toy_sample(FLOW_TOY_MOONS, rng, p.x, NULL, POINTS);
-    n = p.net.params, a = chapter_alloc(c, 2 * (size_t)n), b = a + n;
+ * ODE, with errors of its own: the two meet as the steps, or its tolerance, shrink. */
+static void check_steps(chapter *c, problem *p, double *a, double *b) {
+    double worst, along, gap[5], steps[5];
     chapter_block(c, "rk4", "steps, backprop to differences, adjoint to backprop");
     for (int k = 0; k < 5; k++) {
         steps[k] = 2 << k;
-        gradient(c, &p, b, FLOW_BACKPROP, FLOW_RK4, 2 << k, 0, NULL, &worst);
-        gradient(c, &p, a, FLOW_ADJOINT, FLOW_RK4, 2 << k, 0, NULL, NULL);
-        chapter_row3(c, steps[k], worst, gap[k] = apart(a, b, n, along));
+        gradient(c, p, b, FLOW_BACKPROP, FLOW_RK4, 2 << k, 0, NULL, &worst);
+        gradient(c, p, a, FLOW_ADJOINT, FLOW_RK4, 2 << k, 0, NULL, NULL);
+        chapter_row3(c, steps[k], worst, gap[k] = apart(a, b, p->net.params, &along));
         if (k == 2) chapter_below(c, "backprop, 8 steps, to central differences", worst, 1e-6);
     }
     chapter_near(c, "adjoint to backprop: as steps to the", -4, chapter_slope(steps, gap, 5), 1);
-    gradient(c, &p, b, FLOW_BACKPROP, FLOW_DOPRI5, 200, 0, NULL, NULL);
+}
+
+static void check_tolerance(chapter *c, problem *p, double *a, double *b) {
+    double worst, along, gap;
+    gradient(c, p, b, FLOW_BACKPROP, FLOW_DOPRI5, 200, 0, NULL, NULL);
     chapter_block(c, "tolerance", "adjoint's relative error");
     for (int k = 1; k <= 12; k++) {
         double tol = pow(10, -k);
-        gradient(c, &p, a, FLOW_ADJOINT, FLOW_DOPRI5, 1, tol, NULL, k == 10 ? &worst : NULL);
-        chapter_row2(c, tol, gap[0] = apart(a, b, n, along));
-        if (k == 5) chapter_below(c, "  its tolerance 1e-5", gap[0], 1e-3);
-        if (k == 10) chapter_below(c, "  its tolerance 1e-10", gap[0], 1e-8);
+        gradient(c, p, a, FLOW_ADJOINT, FLOW_DOPRI5, 1, tol, NULL, k == 10 ? &worst : NULL);
+        chapter_row2(c, tol, gap = apart(a, b, p->net.params, &along));
+        if (k == 5) chapter_below(c, "  its tolerance 1e-5", gap, 1e-3);
+        if (k == 10) chapter_below(c, "  its tolerance 1e-10", gap, 1e-8);
     }
     chapter_below(c, "  to central differences", worst, 1e-6);
+}
+
+/* With one probe a point the gradient is right on average: measured along the exact one. */
+static void check_probes(chapter *c, problem *p, double *a, const double *exact, flow_rng *rng) {
+    double along[200], mean, error;
     for (int i = 0; i < 200; i++) {
-        gradient(c, &p, a, FLOW_BACKPROP, FLOW_RK4, 8, 0, rng, NULL);
-        apart(a, b, n, &along[i]);
+        gradient(c, p, a, FLOW_BACKPROP, FLOW_RK4, 8, 0, rng, NULL);
+        apart(a, exact, p->net.params, &along[i]);
     }
-    along[0] = chapter_mean(along, 200, &worst);
-    chapter_near(c, "one probe a point: along the exact gradient", 1, along[0], 5 * worst);
+    mean = chapter_mean(along, 200, &error);
+    chapter_near(c, "one probe a point: along the exact gradient", 1, mean, 5 * error);
+}
+
+static void check_gradients(chapter *c, flow_rng *rng) {
+    double *a, *b;
+    problem p;
+    start(c, &p.net, FLOW_TOY_MOONS, 10, 3, 4, rng);
+    flow_toy_sample(FLOW_TOY_MOONS, rng, p.x, NULL, POINTS);
+    a = chapter_alloc(c, 2 * (size_t)p.net.params), b = a + p.net.params;
+    check_steps(c, &p, a, b);
+    check_tolerance(c, &p, a, b);
+    check_probes(c, &p, a, b, rng);
     flow_net_free(&p.net);
 }
 
-/* Many draws of k probes at one point in D dimensions. With S = (J + J')/2, J = dv/dx, the mean of
- * s'J s is tr J = div v, its variance 2 |S|^2 for Gaussian probes and 2 (|S|^2 - sum_i S_ii^2) for
- * Rademacher's, over k for k of them. Means are held to five standard errors, for any seed. */
-static void check_hutchinson(chapter *c, flow_rng *rng) {
-    const char *const name[2] = {"Rademacher probe: mean", "Gaussian probe: mean"};
-    int many = c->quick ? 400 : 4000;
-    double *x = chapter_alloc(c, (size_t)(many * (D + 2))), *t = x + many * D, *est = t + many;
-    double row[7][6], k[7], var[7], div, mean = 0, error = 0, S, theory[2] = {0, 0};
-    double J[D * D], basis[D * D] = {0};
-    flow_net net;
+/* v = -3 W'tanh(W x + ...), down into a well. */
+static void well(chapter *c, flow_net *net, flow_rng *rng) {
+    chapter_try(c, flow_net_init(net, D, 0, 32, 1, FLOW_TANH, 256, rng), "network");
+    for (int i = 0; i < 32 * D; i++)
+        net->theta[32 * (D + 2) + i] = -3 * net->theta[i % 32 * (D + 1) + i / 32];
+}
+
+/* div v(x) = tr J for J = dv/dx; and of s'J s, whose mean that is, the variance by theory: with
+ * S = (J + J')/2, 2 |S|^2 for Gaussian probes, 2 (|S|^2 - sum_i S_ii^2) for Rademacher's. */
+static double divergence(chapter *c, flow_net *net, const double *x, double *theory) {
+    double J[D * D], basis[D * D] = {0}, t = 0, div, S;
     flow_cnf cnf;
-    chapter_try(c, flow_net_init(&net, D, 0, 32, 1, FLOW_TANH, 256, rng), "network");
-    for (int i = 0; i < 32 * D; i++) /* v = -3 W'tanh(W x + ...), down into a well */
-        net.theta[32 * (D + 2) + i] = -3 * net.theta[i % 32 * (D + 1) + i / 32];
-    flow_normal_sample(rng, x, 1, D);
-    for (int i = D; i < many * D; i++) x[i] = x[i - D];
-    chapter_try(c, flow_cnf_init(&cnf, flow_net_field(&net), FLOW_EULER, 1, 1), "flow");
-    chapter_try(c, flow_cnf_divergence(&cnf, NULL, &div, x, t, 1), "div v");
+    chapter_try(c, flow_cnf_init(&cnf, flow_net_field(net), FLOW_EULER, 1, 1), "flow");
+    chapter_try(c, flow_cnf_divergence(&cnf, NULL, &div, x, &t, 1), "div v");
     flow_cnf_free(&cnf);
     for (int i = 0; i < D; i++) basis[i * (D + 1)] = 1;
-    flow_net_tangent(&net, J, basis, 1, D); /* J', row by row */
+    flow_net_tangent(net, J, basis, 1, D); /* J', row by row */
+    theory[0] = theory[1] = 0;
     for (int i = 0; i < D * D; i++) {
         S = (J[i] + J[i % D * D + i / D]) / 2;
         theory[0] += i % (D + 1) ? 2 * S * S : 0, theory[1] += 2 * S * S;
     }
+    return div;
+}
+
+/* Many draws, each the mean over k probes at one point in D dimensions: their variance is theory's
+ * over k. Means are held to five standard errors, for any seed. */
+static void check_hutchinson(chapter *c, flow_rng *rng) {
+    const char *const name[2] = {"Rademacher probe: mean", "Gaussian probe: mean"};
+    int many = c->quick ? 400 : 4000;
+    double *x = chapter_alloc(c, (size_t)(many * (D + 2))), *t = x + many * D, *est = t + many;
+    double row[7][6], k[7], var[7], mean = 0, error = 0, theory[2], div;
+    flow_net net;
+    flow_cnf cnf;
+    well(c, &net, rng);
+    flow_normal_sample(rng, x, 1, D);
+    for (int i = D; i < many * D; i++) x[i] = x[i - D];
+    div = divergence(c, &net, x, theory);
     for (int kind = 0; kind < 2; kind++) {
         for (int j = 6; j >= 0; j--) {
             chapter_try(c, flow_cnf_init_hutchinson(&cnf, flow_net_field(&net), FLOW_EULER, 1, 256,
@@ -202,62 +229,73 @@ static void train(chapter *c, flow_net *net, int set, int steps, double rate, fl
 }
 
 /* The loss on held-out data is entropy + KL(data, model). Returns the KL, by 16 solver steps: 8
- * must find the same. A divergence that the solver overlooks shows in the integral, too. */
-static double score(chapter *c, flow_net *net, int set, double bound, flow_rng *rng) {
-    const int n = c->quick ? c->n / 10 + 1 : c->n, cells = SIDE * SIDE, width[2] = {1, 1};
-    double *x = chapter_alloc(c, 4 * (size_t)n), *truth = x + 2 * n, *logp = truth + n;
-    double *p = chapter_alloc(c, 2 * (size_t)cells), *data = p + cells, kl[2], error, mass = 0;
-    double *many = chapter_alloc(c, 800000), *grid = chapter_grid(c, -5.45, 5.45, SIDE, 2);
-    const double *value[2] = {p, data};
+ * must find the same. */
+static double excess(chapter *c, flow_cnf *cnf, int set, double bound, flow_rng *rng) {
+    const int n = c->quick ? c->n / 10 + 1 : c->n;
+    double *x = chapter_alloc(c, 4 * (size_t)n), *truth = x + 2 * n, *logp = truth + n, kl[2], error;
     char text[80];
-    flow_cnf cnf;
-    chapter_try(c, flow_cnf_init(&cnf, flow_net_field(net), FLOW_RK4, 8, 256), "flow");
     flow_toy_sample(set, rng, x, NULL, n);
     chapter_try(c, flow_toy_logprob(set, truth, x, n), "true density");
-    for (int k = 0; k < 2; k++, cnf.steps = 16) {
-        chapter_try(c, flow_cnf_logprob(&cnf, logp, x, n), "likelihood");
+    for (int k = 0; k < 2; k++) {
+        cnf->steps = 8 << k;
+        chapter_try(c, flow_cnf_logprob(cnf, logp, x, n), "likelihood");
         for (int i = 0; i < n; i++) logp[i] = truth[i] - logp[i];
         kl[k] = chapter_mean(logp, n, &error);
     }
     snprintf(text, sizeof text, "%s: NLL - entropy (nats)", flow_toy_name(set));
     chapter_below(c, text, kl[1], (c->quick ? 0.9 : bound) + (n < 10000 ? 5 * error : 0));
     chapter_near(c, "  by half as many solver steps", kl[1], kl[0], 0.02);
-    cnf.steps = c->quick ? 4 : 16;
-    chapter_try(c, flow_cnf_logprob(&cnf, p, grid, cells), "likelihood");
-    for (int i = 0; i < cells; i++) mass += 0.01 * (p[i] = exp(p[i])); /* 0.1 by 0.1 */
-    chapter_near(c, "  integral of the density", 1, mass, c->quick ? 1e-2 : 1e-3);
-    flow_toy_sample(set, rng, many, NULL, 400000);
-    chapter_try(c, flow_histogram2(data, many, 400000, -5.5, 5.5, SIDE), "histogram");
-    snprintf(text, sizeof text, "%s_density", flow_toy_name(set));
-    chapter_grid_block(c, text, "x y model data", grid, SIDE, 2, value, width, 2);
-    flow_cnf_free(&cnf);
     return kl[1];
 }
 
-/* One training step in D dimensions, last by the loss of chapter 11, which needs no memory besides
- * the network; and bytes of training beside the flow's own, for more and more solver steps. */
-static void check_cost(chapter *c, flow_rng *rng) {
-    const char *const name[4] = {"backprop, exact divergence", "backprop, one probe",
-                                 "adjoint, exact divergence", "adjoint, one probe"};
-    double first[3] = {0}, row[3] = {0}, x[D * BATCH], t[BATCH] = {0}, loss, begin;
-    flow_net net;
+/* The density on a grid of cells 0.1 wide, beside a histogram of data. A divergence that the solver
+ * overlooks shows in its integral, too. */
+static void density(chapter *c, flow_cnf *cnf, int set, flow_rng *rng) {
+    const int cells = SIDE * SIDE, width[2] = {1, 1}, n = 400000;
+    double *p = chapter_alloc(c, 2 * (size_t)cells), *data = p + cells, mass = 0;
+    double *x = chapter_alloc(c, 2 * (size_t)n), *grid = chapter_grid(c, -5.45, 5.45, SIDE, 2);
+    const double *value[2] = {p, data};
+    char text[80];
+    cnf->steps = c->quick ? 4 : 16;
+    chapter_try(c, flow_cnf_logprob(cnf, p, grid, cells), "likelihood");
+    for (int i = 0; i < cells; i++) mass += 0.01 * (p[i] = exp(p[i]));
+    chapter_near(c, "  integral of the density", 1, mass, c->quick ? 1e-2 : 1e-3);
+    flow_toy_sample(set, rng, x, NULL, n);
+    chapter_try(c, flow_histogram2(data, x, n, -5.5, 5.5, SIDE), "histogram");
+    snprintf(text, sizeof text, "%s_density", flow_toy_name(set));
+    chapter_grid_block(c, text, "x y model data", grid, SIDE, 2, value, width, 2);
+}
+
+/* ---- cost ----------------------------------------------------------------------------------- */
+
+/* Bytes of training beside the flow's own, for more and more solver steps. */
+static void check_memory(chapter *c, flow_net *net) {
+    double first[3] = {0}, row[3] = {0};
     flow_cnf cnf;
-    chapter_try(c, flow_net_init(&net, D, 0, 64, 1, FLOW_TANH, BATCH, rng), "network");
-    flow_normal_sample(rng, x, BATCH, D);
     chapter_block(c, "memory", "steps, bytes of backprop, of adjoint");
     for (int s = 1; s <= 257; s += 32, chapter_row(c, row, 3))
-        for (int k = 1; k <= 2; k++) {
-            ready(c, &cnf, &net, k, FLOW_RK4, s, BATCH, NULL);
-            row[k] = (double)cnf.training_bytes, row[0] = s;
-            if (s == 1) first[k] = row[k];
+        for (int way = 1; way <= 2; way++) { /* FLOW_BACKPROP, FLOW_ADJOINT */
+            ready(c, &cnf, net, way, FLOW_RK4, s, BATCH, NULL);
+            row[way] = (double)cnf.training_bytes, row[0] = s;
+            if (s == 1) first[way] = row[way];
             flow_cnf_free(&cnf);
         }
     chapter_near(c, "bytes a solver step: backprop", 8 * (D + 1) * BATCH,
                  (row[1] - first[1]) / 256, 0);
     chapter_near(c, "  adjoint", 0, (row[2] - first[2]) / 256, 0);
+}
+
+/* One training step in D dimensions: backprop and adjoint, each with the exact divergence and with
+ * one probe; last the loss of chapter 11, which needs no memory besides the network. */
+static void table_of_costs(chapter *c, flow_net *net, flow_rng *rng) {
+    const char *const name[4] = {"backprop, exact divergence", "backprop, one probe",
+                                 "adjoint, exact divergence", "adjoint, one probe"};
+    double x[D * BATCH], t[BATCH] = {0}, loss, begin;
+    flow_cnf cnf;
+    flow_normal_sample(rng, x, BATCH, D);
     printf("one training step, d = %-23d %-19s milliseconds kilobytes\n", D, "evaluations of v");
     for (int k = 0; k < 4; k++) {
-        ready(c, &cnf, &net, k / 2 + 1, FLOW_RK4, 8, BATCH, k % 2 ? rng : NULL);
+        ready(c, &cnf, net, k / 2 + 1, FLOW_RK4, 8, BATCH, k % 2 ? rng : NULL);
         begin = chapter_seconds();
         for (int i = 0; i < 4; i++) chapter_try(c, flow_cnf_nll(&cnf, &loss, x, BATCH), "step");
         printf("%-46s %-19ld %-12.3g %.0f\n", name[k], (cnf.ode.evals + cnf.reverse.evals) / 4,
@@ -267,15 +305,39 @@ static void check_cost(chapter *c, flow_rng *rng) {
     }
     begin = chapter_seconds();
     for (int i = 0; i < 4; i++)
-        chapter_try(c, flow_cfm_loss(&net, &loss, x, t, NULL, x, BATCH), "step");
+        chapter_try(c, flow_cfm_loss(net, &loss, x, t, NULL, x, BATCH), "step");
     printf("%-46s %-19d %-12.3g %d\n", "flow matching (chapter 11)", 1,
            1e3 * (chapter_seconds() - begin) / 4, 0);
+}
+
+static void check_cost(chapter *c, flow_rng *rng) {
+    flow_net net;
+    chapter_try(c, flow_net_init(&net, D, 0, 64, 1, FLOW_TANH, BATCH, rng), "network");
+    check_memory(c, &net);
+    table_of_costs(c, &net, rng);
     flow_net_free(&net);
 }
 
-int main(int argc, char **argv) {
+/* ---- all of it ------------------------------------------------------------------------------ */
+
+/* The excess over the entropy of a set: 0 moons, 1 8gaussians, 2 checkerboard. */
+static double learn(chapter *c, int set, int steps, double rate, flow_rng *rng) {
     const double bound[3] = {0.03, 0.02, 0.14};
     const int width[3] = {64, 64, 128}, steep[3] = {8, 5, 8};
+    double kl;
+    flow_net net;
+    flow_cnf cnf;
+    start(c, &net, set, width[set], steep[set], 0.1, rng);
+    train(c, &net, set, c->quick ? steps / 50 + 1 : steps, rate, rng);
+    chapter_try(c, flow_cnf_init(&cnf, flow_net_field(&net), FLOW_RK4, 8, 256), "flow");
+    kl = excess(c, &cnf, set, bound[set], rng);
+    density(c, &cnf, set, rng);
+    flow_cnf_free(&cnf);
+    flow_net_free(&net);
+    return kl;
+}
+
+int main(int argc, char **argv) {
     const char *set = NULL;
     int steps = 4500;
     double rate = 0.016, kl[3] = {0};
@@ -293,14 +355,9 @@ int main(int argc, char **argv) {
     flow_rng_init(&rng, c.seed);
     check_gradients(&c, &rng);
     check_hutchinson(&c, &rng);
-    for (int k = 0; k < 3; k++) { /* FLOW_TOY_MOONS, _8GAUSSIANS, _CHECKERBOARD */
-        flow_net net;
-        if (set ? k != flow_toy_find(set) : c.quick && k != 1) continue;
-        start(&c, &net, k, width[k], steep[k], 0.1, &rng);
-        train(&c, &net, k, c.quick ? steps / 50 + 1 : steps, rate, &rng);
-        kl[k] = score(&c, &net, k, bound[k], &rng);
-        flow_net_free(&net);
-    }
+    for (int k = 0; k < 3; k++)
+        if (set ? k == flow_toy_find(set) : !c.quick || k == 1)
+            kl[k] = learn(&c, k, steps, rate, &rng);
     chapter_block(&c, "excess", "nats above the entropy: moons, 8gaussians, checkerboard");
     chapter_row(&c, kl, 3);
     check_cost(&c, &rng);
