@@ -671,11 +671,13 @@ static double model_loss(void *ctx) {
 }
 
 /* Checks the loss against logprob, and its gradient against logprob's differences, to within tol;
- * that a second call adds the same once more. */
+ * that a second call adds the same once more; that a larger batch before them leaves nothing. */
 static void check_likelihood(model *q, double tol) {
     flow_real loss = 0, *once = flowi_new((size_t)q->net.params);
     const size_t bytes = (size_t)q->net.params * sizeof *once;
     int i;
+    TEST_ERR(flow_cnf_nll(&q->c, &loss, q->x, BATCH), FLOW_OK);
+    for (i = 0; i < q->net.params; i++) q->net.grad[i] = 0;
     q->rng = q->start;
     TEST_ERR(flow_cnf_nll(&q->c, &loss, q->x, q->n), FLOW_OK);
     memcpy(once, q->net.grad, bytes);

@@ -80,6 +80,20 @@ static void test_assign_by_duality(void) {
     for (i = 0; i < LARGE; i++) TEST_EQ_INT(match[i], hidden[i]);
 }
 
+/* What stood in match before, left there where all costs are 0 and nobody bids. */
+static void test_assign_nothing(void) {
+    const flow_real cost[9] = {0};
+    flow_real total = 7;
+    int match[3], before;
+    for (before = 0; before < 3; before++) {
+        match[0] = match[1] = match[2] = before;
+        TEST_ERR(flow_assign(match, &total, cost, 3), FLOW_OK);
+        TEST(match[0] != match[1] && match[1] != match[2] && match[2] != match[0]);
+        TEST_EQ_INT(match[0] + match[1] + match[2], 3);
+        TEST(total == 0);
+    }
+}
+
 /* A search without end when costs are not finite or their differences overflow. */
 static void test_assign_errors(void) {
     const flow_real huge = EPS < 1e-10 ? FLOWI_R(1e308) : FLOWI_R(3e38);
@@ -666,6 +680,7 @@ int main(void) {
     test_section("assignment");
     test_assign_by_force();
     test_assign_by_duality();
+    test_assign_nothing();
     test_assign_errors();
     test_section("Wasserstein");
     test_w2();

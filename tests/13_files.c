@@ -730,6 +730,31 @@ static void test_tensors_refuses(void) {
     }
 }
 
+/* A name that stands twice, among names that begin with it, in every order. */
+static void test_tensors_twice(void) {
+    static const char *const name[5] = {"a", "a", "ab", "abc", "ax"};
+    int order, k;
+    for (order = 0; order < 120; order++) {
+        char header[600] = "{" X;
+        int place[5] = {0, 1, 2, 3, 4}, rest = order;
+        flow_real x[2] = {3, 4};
+        const flow_tensor t[1] = {{"x", x, 2, 0}};
+        for (k = 4; k > 0; rest /= k + 1, k--) {
+            const int other = rest % (k + 1), swap = place[k];
+            place[k] = place[other];
+            place[other] = swap;
+        }
+        for (k = 0; k < 5; k++) {
+            strcat(header, ",\"");
+            strcat(header, name[place[k]]);
+            strcat(header, "\":" ENTRY("[0]", "[8,8]"));
+        }
+        strcat(header, "}");
+        TEST_ERR(load_model(t, NULL, 1, header, "\0\0\0\0\0\0\0", 8), FLOW_E_FORMAT);
+        TEST(x[0] == 3 && x[1] == 4);
+    }
+}
+
 /* As many entries as a header can hold: the shortest ones there are, thousands of brackets. */
 static void test_tensors_crowded(void) {
     static char header[20000];
@@ -1211,6 +1236,7 @@ int main(void) {
     test_tensors_from_python();
     test_tensors_reads();
     test_tensors_refuses();
+    test_tensors_twice();
     test_tensors_crowded();
     test_tensors_huge();
     test_tensors_fuzz();
