@@ -336,6 +336,13 @@ static inline double chapter_slope(const double *x, const double *y, int n) {
     return xy / xx;
 }
 
+/* W2 of the points x[n*2] and y[n*2]. */
+static inline double chapter_w2(chapter *c, const double *x, const double *y, int n) {
+    double w2 = 0;
+    chapter_try(c, flow_w2(&w2, x, y, n, 2), "W2");
+    return w2;
+}
+
 /* ---- flags ---------------------------------------------------------------------------------- */
 
 /* Each returns 1 when the whole text is a number of its kind. Signs and digits only come first:
@@ -582,6 +589,22 @@ static inline void chapter_between(chapter *c, const char *quantity, double got,
 /* A row without a check: something to know, not to pass. note may be "". */
 static inline void chapter_say(chapter *c, const char *quantity, double got, const char *note) {
     chapter_print(c, quantity, "", got, "", note);
+}
+
+/* A text as printf writes it, for a row or the name of a block; the last four are kept. */
+#ifdef __GNUC__
+__attribute__((format(printf, 1, 2)))
+#endif
+static inline const char *
+chapter_text(const char *format, ...) {
+    static char kept[4][120];
+    static int made;
+    char *text = kept[made++ % 4];
+    va_list args;
+    va_start(args, format);
+    vsnprintf(text, sizeof kept[0], format, args);
+    va_end(args);
+    return text;
 }
 
 /* ---- the data file -------------------------------------------------------------------------- */
