@@ -20,7 +20,8 @@
 #define FLOW_IMPLEMENTATION
 #include "chapter.h"
 
-enum { WIDTH = 40, DEPTH = 4, BATCH = 128, PROBES = 2000, FRAMES = 33, MOVED = 400 };
+enum { WIDTH = 40, DEPTH = 4, BATCH = 128, PROBES = 2000, BLOCK = 1000 };
+enum { FRAMES = 33, MOVED = 400 };
 static const int steps_of[3] = {12000, 20000, 40000}; /* moons, 8gaussians, checkerboard */
 
 typedef struct {
@@ -32,6 +33,7 @@ typedef struct {
     flow_net net;                  /* v, and its flow: */
     flow_cnf cnf;
     double x[2 * PROBES], u[2 * PROBES], t[PROBES], v[2 * PROBES], best[2 * PROBES]; /* best: v* */
+    double loss, floor, excess, error; /* over the probes, at the last look */
 } task;
 
 /* "moons: what" for the table, "moons_what" for a block of data. */
@@ -100,19 +102,20 @@ static void place_probes(chapter *c, task *k) {
     flow_mixture_free(&mixture);
 }
 
-/* Over the probes m = E|v - u|^2, E|v* - u|^2, E|v - v*|^2, and five standard errors of the first
- * less the other two, which is 2 E(v - v*)'(v* - u) = 0. */
-static void measure(chapter *c, task *k, double m[4]) {
-    memset(m, 0, 4 * sizeof *m);
+/* Over the probes E|v - u|^2 = E|v* - u|^2 + E|v - v*|^2: loss, floor and excess, and five standard
+ * errors of the first less the other two, which is 2 E(v - v*)'(v* - u) = 0. */
+static void measure(chapter *c, task *k) {
+    double square = 0;
+    k->loss = k->floor = k->excess = 0;
     chapter_try(c, k->cnf.field.velocity(k->cnf.field.ctx, k->v, k->x, k->t, PROBES), "v");
     for (int i = 0; i < 2 * PROBES; i++) {
         double a = k->v[i] - k->best[i], b = k->best[i] - k->u[i];
-        m[0] += (a + b) * (a + b) / PROBES;
-        m[1] += b * b / PROBES;
-        m[2] += a * a / PROBES;
-        m[3] += 4 * a * b * a * b;
+        k->loss += (a + b) * (a + b) / PROBES;
+        k->floor += b * b / PROBES;
+        k->excess += a * a / PROBES;
+        square += 4 * a * b * a * b;
     }
-    m[3] = 5 * sqrt(2 * m[3]) / PROBES; /* 2: the two coordinates may go together */
+    k->error = 5 * sqrt(2 * square) / PROBES; /* 2: the two coordinates may go together */
 }
 
 /* 1 - t is the square of a uniform number: for i = 0 ... BATCH-1 one in each BATCH-th of [0, 1). */
@@ -124,7 +127,7 @@ static double late(double i) {
  * any density of t: here 1 - t = u^2, so that times near the data come more often, where v* is
  * steep. Kept in the end is a moving average of the parameters, which has less of Adam's noise. */
 static void train(chapter *c, task *k, int steps) {
-    double x0[2 * BATCH], x1[2 * BATCH], xt[2 * BATCH], u[2 * BATCH], t[BATCH], loss, row[5];
+    double x0[2 * BATCH], x1[2 * BATCH], xt[2 * BATCH], u[2 * BATCH], t[BATCH], loss;
     double begin = chapter_seconds(), *average = chapter_alloc(c, (size_t)k->net.params);
     flow_opt opt;
     chapter_try(c, flow_opt_init(&opt, FLOW_ADAM, 0, k->net.params), "optimiser");
@@ -141,36 +144,37 @@ static void train(chapter *c, task *k, int steps) {
         chapter_progress(c, k->name, step + 1, steps);
         if (step + 1 == steps) memcpy(k->net.theta, average, (size_t)k->net.params * sizeof loss);
         else if ((step + 1) % (steps / 40 + 1)) continue;
-        row[0] = step + 1;
-        measure(c, k, row + 1);
-        chapter_row(c, row, 4);
+        measure(c, k);
+        chapter_row4(c, step + 1, k->loss, k->floor, k->excess);
     }
     flow_opt_free(&opt);
-    begin = 1e3 * (chapter_seconds() - begin) / steps;
-    chapter_say(c, of(k, ": ", "milliseconds a training step"), begin, "");
-    chapter_say(c, of(k, ": ", "floor of the loss, E|v* - u|^2"), row[2],
+    chapter_say(c, of(k, ": ", "milliseconds a training step"),
+                1e3 * (chapter_seconds() - begin) / steps, "");
+}
+
+/* The loss cannot go below its floor: what counts is the excess. The probes go to the figure. */
+static void check_loss(chapter *c, const task *k) {
+    const double most = c->quick ? 0.06 : k->set == FLOW_TOY_8GAUSSIANS ? 0.004 : 0.04;
+    chapter_say(c, of(k, ": ", "floor of the loss, E|v* - u|^2"), k->floor,
                 k->t[PROBES - 1] < 0.95 ? "t < 0.95" : "");
-    chapter_near(c, of(k, ": ", "loss = floor + excess"), row[2] + row[3], row[1], row[4]);
-    if (k->set < 0) chapter_say(c, of(k, ": ", "excess, E|v - v*|^2"), row[3], "");
-    else chapter_below(c, of(k, ": ", "excess, E|v - v*|^2"), row[3],
-                       (c->quick ? 0.06 : k->set == FLOW_TOY_8GAUSSIANS ? 0.004 : 0.04) * row[2]);
+    chapter_near(c, of(k, ": ", "loss = floor + excess"), k->floor + k->excess, k->loss, k->error);
+    if (k->set < 0) chapter_say(c, of(k, ": ", "excess, E|v - v*|^2"), k->excess, "");
+    else chapter_below(c, of(k, ": ", "excess, E|v - v*|^2"), k->excess, most * k->floor);
     chapter_block(c, of(k, "_", "probes"), "x y t vx vy v*x v*y ux uy (a file's: standardised)");
-    for (int i = 0; i < PROBES; i++) {
-        double p[9] = {k->x[2 * i], k->x[2 * i + 1], k->t[i], k->v[2 * i], k->v[2 * i + 1],
-                       k->best[2 * i], k->best[2 * i + 1], k->u[2 * i], k->u[2 * i + 1]};
-        chapter_row(c, p, 9);
+    for (int i = 0; i < 2 * PROBES; i += 2) {
+        const double *x = k->x + i, *v = k->v + i, *best = k->best + i, *u = k->u + i;
+        double row[9] = {x[0], x[1], k->t[i / 2], v[0], v[1], best[0], best[1], u[0], u[1]};
+        chapter_row(c, row, 9);
     }
 }
 
-/* log p by the backward ODE with the exact divergence: on held-out data, against the true density
- * or, for a file, the Gaussian of its deviations; and on a grid, where p sums to 1. */
-static void check_density(chapter *c, task *k, int untrained) {
+/* log p of held-out data by the backward ODE with the exact divergence, against the true density
+ * or, for a file, the Gaussian of its deviations. */
+static void check_likelihood(chapter *c, task *k, int untrained) {
     static const double most[3] = {0.04, 0.03, 0.16};
-    const int side = c->quick ? 33 : 66, cells = side * side, n = k->n;
-    const int many = c->quick ? 40000 : 400000;
-    double *logp = chapter_alloc(c, (size_t)(cells + n)), *x = chapter_alloc(c, 2 * (size_t)many);
-    double *truth = chapter_alloc(c, (size_t)(cells + n)), h = 11.0 / side, mass = 0;
-    double mean = 0, square = 0, area = k->scale[0] * k->scale[1], limit = 0.1;
+    const int n = k->n;
+    double *logp = chapter_alloc(c, (size_t)n), *truth = chapter_alloc(c, (size_t)n);
+    double mean = 0, square = 0, limit = 0.1;
     chapter_try(c, flow_cnf_logprob(&k->cnf, logp, k->held, n), "likelihood");
     flow_normal_logprob(truth, k->held, n, 2);
     if (k->set >= 0) chapter_try(c, flow_toy_logprob(k->set, truth, k->held, n), "true density");
@@ -180,28 +184,27 @@ static void check_density(chapter *c, task *k, int untrained) {
     if (n < 8000) limit += 5 * sqrt(square / n);
     chapter_below(c, of(k, ": ", k->set < 0 ? "NLL - a Gaussian's" : "NLL - entropy (nats)"), mean,
                   limit);
+}
+
+/* The density on a grid, where it sums to 1, beside a histogram of data. */
+static void check_density(chapter *c, task *k) {
+    const int side = c->quick ? 33 : 66, cells = side * side, many = c->quick ? 40000 : 400000;
+    const double h = 11.0 / side, area = k->scale[0] * k->scale[1];
+    double *logp = chapter_alloc(c, (size_t)cells), *data = chapter_alloc(c, (size_t)cells);
+    double *x = chapter_alloc(c, 2 * (size_t)many), mass = 0;
     draw(k, x, many);
-    chapter_try(c, flow_histogram2(truth, x, many, -5.5, 5.5, side), "histogram");
+    chapter_try(c, flow_histogram2(data, x, many, -5.5, 5.5, side), "histogram");
     for (int i = 0; i < 2 * cells; i++)
         x[i] = ((i % 2 ? i / 2 / side : i / 2 % side) + 0.5) * h - 5.5;
     chapter_try(c, flow_cnf_logprob(&k->cnf, logp, x, cells), "likelihood");
     chapter_block(c, of(k, "_", "density"), "x y model data");
     for (int i = 0; i < cells; i++) {
         if (i && i % side == 0) chapter_gap(c);
-        put(c, k, x + 2 * i, exp(logp[i]) / area, truth[i] / area);
+        put(c, k, x + 2 * i, exp(logp[i]) / area, data[i] / area);
         mass += exp(logp[i]) * h * h;
     }
     if (k->set < 0) chapter_say(c, of(k, ": ", "sum of the density over cells"), mass, "");
     else chapter_near(c, of(k, ": ", "integral of the density"), 1, mass, c->quick ? 5e-3 : 1e-3);
-}
-
-/* W2 of n points x to n points y in blocks of up to 1000, root of the mean square. */
-static double distance(chapter *c, const double *x, const double *y, int n) {
-    const int m = n < 1000 ? n : 1000, blocks = n / m;
-    double w2, sum = 0;
-    for (int b = 0; b < blocks; b++, sum += w2 * w2 / blocks)
-        chapter_try(c, flow_w2(&w2, x + 2 * b * m, y + 2 * b * m, m, 2), "W2");
-    return sqrt(sum);
 }
 
 /* The sampling algorithm: x <- x + v(x, t)/N at t = k/N for the whole numbers k below N; so read
@@ -210,12 +213,12 @@ static double distance(chapter *c, const double *x, const double *y, int n) {
  * logarithm scatters by about 0.3/sqrt(blocks). */
 static void check_steps(chapter *c, task *k) {
     double *x = chapter_alloc(c, 2 * (size_t)k->n), width = 0, floor, first, w2[8];
-    const int blocks = k->n < 2000 ? 1 : k->n / 1000, few = k->n < 1000 ? k->n : 1000;
+    const int few = k->n < BLOCK ? k->n : BLOCK, blocks = k->n / few;
     flow_rng same = k->rng;
     flow_cnf euler;
     draw(k, x, k->n);
-    floor = distance(c, k->held, x, k->n);
-    first = distance(c, k->held, x, few);
+    floor = chapter_w2(c, k->held, x, k->n, BLOCK);
+    first = chapter_w2(c, k->held, x, few, BLOCK);
     for (int i = 0; i < 2 * k->n; i++) width += k->held[i] * k->held[i] / k->n;
     chapter_try(c, flow_cnf_init(&euler, k->cnf.field, FLOW_EULER, 1, 256), "Euler");
     chapter_block(c, of(k, "_", "euler"), "x y W2 floor, after 1, 2, 4 ... 128 steps");
@@ -223,9 +226,9 @@ static void check_steps(chapter *c, task *k) {
         const int n = i == 0 || i == 6 ? k->n : few; /* checks by all, the curve by the first */
         k->rng = same;
         chapter_try(c, flow_cnf_sample(&euler, &k->rng, x, n), "Euler");
-        w2[i] = distance(c, k->held, x, few);
+        w2[i] = chapter_w2(c, k->held, x, few, BLOCK);
         for (int j = 0; j < few && j < MOVED; j++) put(c, k, x + 2 * j, w2[i], first);
-        if (n > few) w2[i] = distance(c, k->held, x, n);
+        if (n > few) w2[i] = chapter_w2(c, k->held, x, n, BLOCK);
     }
     chapter_near(c, of(k, ": ", "W2 after 1 Euler step"), sqrt(width), w2[0], 0.3 * sqrt(width));
     chapter_below(c, of(k, ": ", "W2 after 64 / data to data"), w2[6] / floor,
@@ -254,9 +257,27 @@ static void trace(chapter *c, task *k) {
     }
 }
 
+/* Data of a toy set or a file, probes, and a network that has learned nothing yet. */
+static void begin(chapter *c, task *k, int set, const char *file) {
+    memset(k, 0, sizeof *k);
+    k->set = file ? -1 : set;
+    k->name = file ? "file" : flow_toy_name(set);
+    k->scale[0] = k->scale[1] = 1;
+    k->n = c->quick ? c->n / 3 + 1 : c->n;
+    k->rows = 20000;
+    flow_rng_init(&k->rng, c->seed);
+    k->train = chapter_alloc(c, 2 * (size_t)(k->rows + k->n));
+    if (file) load(c, k, file);
+    else draw(k, k->train, k->rows + k->n);
+    k->held = k->train + 2 * k->rows;
+    place_probes(c, k);
+    chapter_try(c, flow_net_init(&k->net, 2, 0, WIDTH, DEPTH, FLOW_SILU, 256, &k->rng), "net");
+    chapter_try(c, flow_cnf_init(&k->cnf, flow_net_field(&k->net), FLOW_RK4, 10, 256), "flow");
+}
+
 int main(int argc, char **argv) {
     const char *set = NULL, *file = NULL;
-    int steps = 0, rounds;
+    int steps = 0;
     static task k;
     const chapter_flag flags[] = {
         {"--set", CHAPTER_TEXT, &set, "only moons, 8gaussians or checkerboard"},
@@ -266,29 +287,17 @@ int main(int argc, char **argv) {
     chapter_begin(&c, argc, argv, "11_flow_matching", "a velocity by regression", 8000, flags, 3);
     chapter_require(&c, c.n >= 100, "--n", "a number of at least 100");
     chapter_require(&c, steps >= 0, "--steps", "0, or a number of steps");
-    if (c.quick && c.n > 900) c.n = 900;
     chapter_require(&c, !set || (flow_toy_find(set) >= 0 && flow_toy_find(set) < 3), "--set",
                     "moons, 8gaussians or checkerboard");
+    if (c.quick && c.n > 900) c.n = 900;
     for (int s = 0; s < 3; s++) { /* FLOW_TOY_MOONS, _8GAUSSIANS, _CHECKERBOARD */
+        const int all = steps ? steps : steps_of[s], rounds = c.quick ? all / 20 + 1 : all;
         if (file ? s > 0 : set ? s != flow_toy_find(set) : c.quick && s != 1) continue;
-        memset(&k, 0, sizeof k);
-        k.set = file ? -1 : s;
-        k.name = file ? "file" : flow_toy_name(s);
-        k.scale[0] = k.scale[1] = 1;
-        k.n = c.quick ? c.n / 3 + 1 : c.n;
-        k.rows = 20000;
-        flow_rng_init(&k.rng, c.seed);
-        k.train = chapter_alloc(&c, 2 * (size_t)(k.rows + k.n));
-        if (file) load(&c, &k, file);
-        else draw(&k, k.train, k.rows + k.n);
-        k.held = k.train + 2 * k.rows;
-        place_probes(&c, &k);
-        chapter_try(&c, flow_net_init(&k.net, 2, 0, WIDTH, DEPTH, FLOW_SILU, 256, &k.rng), "net");
-        chapter_try(&c, flow_cnf_init(&k.cnf, flow_net_field(&k.net), FLOW_RK4, 10, 256), "flow");
-        rounds = steps ? steps : steps_of[s];
-        if (c.quick) rounds = rounds / 20 + 1;
+        begin(&c, &k, s, file);
         train(&c, &k, rounds);
-        check_density(&c, &k, rounds < steps_of[s]);
+        check_loss(&c, &k);
+        check_likelihood(&c, &k, rounds < steps_of[s]);
+        check_density(&c, &k);
         check_steps(&c, &k);
         trace(&c, &k);
         flow_cnf_free(&k.cnf);

@@ -161,7 +161,7 @@ static void evaluations(chapter *c, int path, flow_field v, const double *start,
             const double tol = s == 0 ? exp(-log(10) * (k + 3)) : 0;
             evals[k] = solve(c, v, method[s], (8 << k) / tableau->stages, tol, start, x);
             error[k] = sqrt(squares(x, fine, STARTS));
-            chapter_row3(c, evals[k], error[k], chapter_w2(c, x, data, STARTS));
+            chapter_row3(c, evals[k], error[k], chapter_w2(c, x, data, STARTS, STARTS));
             if (k == 0 || (k > 1 && error[k - 1] < goal[s])) continue;
             need[s] = evals[k] * exp(log(evals[k - 1] / evals[k]) * log(goal[s] / error[k]) /
                                      log(error[k - 1] / error[k]));
@@ -184,7 +184,7 @@ static void paths(chapter *c, flow_rng *rng) {
         for (int i = 0; i < 2 * p.points; i++) x[i] = sigma * z[i];
         worst = chapter_worse(worst, conversions(c, &eight, path, rng));
         evaluations(c, path, eight.v, x, data, need[path]);
-        w2 = chapter_w2(c, x, data, p.points);
+        w2 = chapter_w2(c, x, data, p.points, p.points);
         npe[path] = energy_of(c, eight.v, 128, x, p.points) / (w2 * w2) - 1;
         chapter_say(c, chapter_text("NPE of the exact flow, %s path", flow_path_name(path)),
                     npe[path], "");
@@ -343,14 +343,14 @@ static void measure(chapter *c, const task *k, flow_field v, flow_rng rng, doubl
     for (int i = 0; i < p.draws; i++) {
         draw(k->from, 1, &rng, x, p.even);
         draw(k->to, 1, &rng, y, p.even);
-        w2 = chapter_w2(c, x, y, p.even);
+        w2 = chapter_w2(c, x, y, p.even, p.even);
         apart += w2 * w2 / p.draws;
         draw(k->to, 0, &rng, x, n);
         draw(k->to, 0, &rng, y, n);
-        m[2] += chapter_w2(c, x, y, n) / p.draws;
+        m[2] += chapter_w2(c, x, y, n, n) / p.draws;
         draw(k->from, 0, &rng, x, n);
         energy += energy_of(c, v, 100, x, n) / p.draws;
-        m[1] += chapter_w2(c, x, y, n) / p.draws;
+        m[1] += chapter_w2(c, x, y, n, n) / p.draws;
     }
     m[0] = fabs(energy - apart) / apart;
 }

@@ -336,11 +336,15 @@ static inline double chapter_slope(const double *x, const double *y, int n) {
     return xy / xx;
 }
 
-/* W2 of the points x[n*2] and y[n*2]. */
-static inline double chapter_w2(chapter *c, const double *x, const double *y, int n) {
-    double w2 = 0;
-    chapter_try(c, flow_w2(&w2, x, y, n, 2), "W2");
-    return w2;
+/* W2 of the points x[n*2] and y[n*2], in blocks of at most `most` the root of its mean square. */
+static inline double chapter_w2(chapter *c, const double *x, const double *y, int n, int most) {
+    const int m = n < most ? n : most, blocks = n / m;
+    double w2 = 0, sum = 0;
+    for (int b = 0; b < blocks; b++) {
+        chapter_try(c, flow_w2(&w2, x + 2 * b * m, y + 2 * b * m, m, 2), "W2");
+        sum += w2 * w2 / blocks;
+    }
+    return sqrt(sum);
 }
 
 /* ---- flags ---------------------------------------------------------------------------------- */
