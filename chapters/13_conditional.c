@@ -62,7 +62,7 @@ static void pairs(flow_rng *rng, double *x, double *u, int *pick, const double *
 /* Chapter 11's algorithm; what is new are the lines with a label. */
 static void train(chapter *c, task *k, double dropout, int steps) {
     double x[2 * BATCH], u[2 * BATCH], t[BATCH], onehot[MOST * BATCH], loss;
-    int label[BATCH], err;
+    int label[BATCH];
     flow_opt adam;
     chapter_try(c, flow_opt_init(&adam, FLOW_ADAM, 0, k->net.params), "Adam");
     for (int step = 0; step < steps; step++) {
@@ -71,10 +71,9 @@ static void train(chapter *c, task *k, double dropout, int steps) {
         for (int i = 0; i < BATCH; i++) label[i] /= k->pooled; /* the pool is class by class */
         flow_label_dropout(&k->rng, label, dropout, BATCH);    /* some points go without */
         flow_onehot(onehot, label, BATCH, k->classes);
-        err = flow_cfm_loss(&k->net, &loss, x, t, onehot, u, BATCH);
+        chapter_step(c, flow_cfm_loss(&k->net, &loss, x, t, onehot, u, BATCH), "the network", step);
         adam.rate = 8e-3 * flow_schedule_cosine(step, steps);
-        if (err == FLOW_OK) err = flow_opt_step(&adam, k->net.theta, k->net.grad);
-        chapter_step(c, err, "the network", step);
+        chapter_step(c, flow_opt_step(&adam, k->net.theta, k->net.grad), "the network", step);
         chapter_progress(c, "training, step", step + 1, steps);
     }
     flow_opt_free(&adam);
@@ -123,10 +122,10 @@ static void guide(chapter *c, flow_rng *rng, double *x, flow_field cond, flow_fi
 /* The root mean square of W2 from x to held-out data, class by class, in blocks of 200 or less. */
 static double distance(chapter *c, const task *k, const double *x) {
     const int m = k->n < BLOCK ? k->n : BLOCK, blocks = k->n / m;
-    double w2, sum = 0;
+    double sum = 0;
     for (int b = 0; b < blocks * k->classes; b++) {
         const int from = 2 * (b / blocks * k->n + b % blocks * m);
-        chapter_try(c, flow_w2(&w2, x + from, k->held + from, m, 2), "W2");
+        const double w2 = chapter_w2(c, x + from, k->held + from, m, m);
         sum += w2 * w2 / (blocks * k->classes);
     }
     return sqrt(sum);
@@ -166,16 +165,14 @@ static void check_samples(chapter *c, task *k) {
     chapter_above(c, "label exaggerated (w = 4): W2 / that of w = 1", w2[6] / w2[2], 1);
 }
 
-/* The tilted density q ~ p(x | c)^w p(x)^(1-w) on the grid x, from the logarithms of both; its mean
- * height, that of x2, and its spread sqrt(E|x - mean|^2/2). */
-static void tilt(double *q, double *height, double *spread, const double *x, const double *one,
-                 const double *all, double w) {
-    double mass = 0, square = 0;
-    *height = 0;
-    for (int i = 0; i < CELLS; i++) mass += q[i] = exp(w * one[i] + (1 - w) * all[i]);
-    for (int i = 0; i < CELLS; i++) *height += (q[i] /= mass) * x[2 * i + 1];
-    for (int i = 0; i < 2 * CELLS; i++) square += q[i / 2] * x[i] * x[i];
-    *spread = sqrt((square - *height * *height) / 2);
+/* The same where p[0] = p(x | c) and p[1] = p(x) are mixtures, with both velocities exact. */
+static void guide_exactly(chapter *c, flow_rng *rng, double *x, const flow_mixture p[2], double w,
+                          int n) {
+    flow_marginal v[2];
+    for (int i = 0; i < 2; i++)
+        chapter_try(c, flow_marginal_of_mixture(&v[i], &p[i], FLOW_LINEAR), "v*");
+    guide(c, rng, x, flow_marginal_field(&v[0]), flow_marginal_field(&v[1]), w, n);
+    for (int i = 0; i < 2; i++) flow_marginal_free(&v[i]);
 }
 
 /* p(x | c) = N(0, s^2) within p(x) = N(0, S^2): v*(x, t) = x (d/dt) log S_t with S_t^2 = (1-t)^2 +
@@ -186,18 +183,44 @@ static void check_gaussian(chapter *c, flow_rng rng) {
     flow_rng same = rng;
     double x[2], z[2];
     flow_mixture p[2];
-    flow_marginal v[2];
-    for (int i = 0; i < 2; i++) {
+    for (int i = 0; i < 2; i++)
         chapter_try(c, flow_mixture_init(&p[i], &weight, &mean, variance + i, 1, 1), "Gaussian");
-        chapter_try(c, flow_marginal_of_mixture(&v[i], &p[i], FLOW_LINEAR), "v*");
-    }
-    guide(c, &rng, x, flow_marginal_field(&v[0]), flow_marginal_field(&v[1]), 4, 2);
+    guide_exactly(c, &rng, x, p, 4, 2);
     flow_normal_sample(&same, z, 2, 1);
     chapter_near(c, "N(0, 1) in N(0, 4), w = 4: deviation", 1.0 / 8, x[0] / z[0], 1e-3);
-    for (int i = 0; i < 2; i++) {
-        flow_marginal_free(&v[i]);
-        flow_mixture_free(&p[i]);
-    }
+    for (int i = 0; i < 2; i++) flow_mixture_free(&p[i]);
+}
+
+/* The tilted density q ~ p(x | c)^w p(x)^(1-w) on the grid x; m: its mean height, that of x2, and
+ * its spread sqrt(E|x - mean|^2/2). */
+static void tilt(double *q, double m[2], const double *x, const flow_mixture p[2], double w) {
+    static double one[CELLS], all[CELLS];
+    double mass = 0, height = 0, square = 0;
+    flow_mixture_logprob(&p[0], one, x, CELLS);
+    flow_mixture_logprob(&p[1], all, x, CELLS);
+    for (int i = 0; i < CELLS; i++) mass += q[i] = exp(w * one[i] + (1 - w) * all[i]);
+    for (int i = 0; i < CELLS; i++) height += (q[i] /= mass) * x[2 * i + 1];
+    for (int i = 0; i < 2 * CELLS; i++) square += q[i / 2] * x[i] * x[i];
+    m[0] = height, m[1] = sqrt((square - height * height) / 2);
+}
+
+/* row: w, then mean height and spread of guided samples and of the tilted density. Both are in the
+ * figure for whole w. */
+static void compare(chapter *c, task *k, const flow_mixture p[2], const double *grid, double w,
+                    double row[5]) {
+    static double q[CELLS];
+    const double *const tilted = q;
+    const int width = 1;
+    double mean[2], cov[4];
+    flow_rng same = k->rng;
+    guide_exactly(c, &same, k->x, p, w, k->all);
+    chapter_moments(mean, cov, k->x, k->all, 2);
+    row[0] = w, row[1] = mean[1], row[2] = sqrt((cov[0] + cov[3]) / 2);
+    tilt(q, row + 3, grid, p, w);
+    if (w != floor(w)) return;
+    chapter_grid_block(c, chapter_text("tilted%g", w), "x1 x2 p", grid, SIDE, 2, &tilted, &width,
+                       1);
+    chapter_points(c, chapter_text("guided%g", w), "x1 x2", k->x, k->all, 2, 330);
 }
 
 /* Three classes that overlap, of which the upper one is wanted: where guidance takes its samples,
@@ -205,47 +228,40 @@ static void check_gaussian(chapter *c, flow_rng rng) {
 static void check_guidance(chapter *c, task *k) {
     const double weight[3] = {1, 1, 1}, mean[6] = {0, 1.2, -1.04, -0.6, 1.04, -0.6};
     const double cov[12] = {0.64, 0, 0, 0.64, 0.64, 0, 0, 0.64, 0.64, 0, 0, 0.64};
-    static double q[CELLS], log_p[2][CELLS];
-    const double *const grid = chapter_grid(c, -4.5, 4.5, SIDE, 2), *const tilted = q;
-    const int width = 1;
-    double row[9][5], m[2], s[4];
-    flow_mixture p[2]; /* p(x | c), p(x), and their v* */
-    flow_marginal v[2];
-    for (int i = 0; i < 2; i++) {
+    const double *grid = chapter_grid(c, -4.5, 4.5, SIDE, 2);
+    double row[9][5];
+    flow_mixture p[2];
+    for (int i = 0; i < 2; i++)
         chapter_try(c, flow_mixture_init(&p[i], weight, mean, cov, i ? 3 : 1, 2), "mixture");
-        chapter_try(c, flow_marginal_of_mixture(&v[i], &p[i], FLOW_LINEAR), "v*");
-        flow_mixture_logprob(&p[i], log_p[i], grid, CELLS);
-    }
-    for (int j = 0; j < 9; j++) {
-        const double w = 0.5 * j;
-        flow_rng same = k->rng;
-        char name[20];
-        guide(c, &same, k->x, flow_marginal_field(&v[0]), flow_marginal_field(&v[1]), w, k->all);
-        chapter_moments(m, s, k->x, k->all, 2);
-        row[j][0] = w, row[j][1] = m[1], row[j][2] = sqrt((s[0] + s[3]) / 2);
-        tilt(q, &row[j][3], &row[j][4], grid, log_p[0], log_p[1], w);
-        if (j % 2) continue; /* figures for whole w only */
-        snprintf(name, sizeof name, "tilted%d", j / 2);
-        chapter_grid_block(c, name, "x1 x2 p", grid, SIDE, 2, &tilted, &width, 1);
-        snprintf(name, sizeof name, "guided%d", j / 2);
-        chapter_points(c, name, "x1 x2", k->x, k->all, 2, 330);
-    }
+    for (int j = 0; j < 9; j++) compare(c, k, p, grid, 0.5 * j, row[j]);
     chapter_block(c, "moments", "w height spread, tilted: height spread");
     for (int j = 0; j < 9; j++) chapter_row(c, row[j], 5);
     chapter_near(c, "w = 1: mean height of the class", 1.2, row[2][1], 4 / sqrt(k->all));
     chapter_near(c, "w = 1: its spread", 0.8, row[2][2], 2 / sqrt(k->all));
     chapter_above(c, "w = 4: mean height", row[8][1], row[8][3]);
     chapter_below(c, "w = 4: spread", row[8][2], row[8][4]);
-    for (int i = 0; i < 2; i++) {
-        flow_marginal_free(&v[i]);
-        flow_mixture_free(&p[i]);
-    }
+    for (int i = 0; i < 2; i++) flow_mixture_free(&p[i]);
 }
 
 static void write_classes(chapter *c, const task *k, const char *name, const double *x) {
     chapter_block(c, name, "x1 x2 class");
     for (int i = 0; i < k->all; i += (k->all - 1) / 700 + 1)
         chapter_row3(c, x[2 * i], x[2 * i + 1], i / k->n);
+}
+
+/* The data, and a network that has learned nothing yet. */
+static void begin(chapter *c, task *k) {
+    k->pooled = c->quick ? 1000 : 3000;
+    k->n = (c->quick ? c->n / 10 : c->n) / k->classes, k->all = k->n * k->classes;
+    k->pool = chapter_alloc(c, 2 * (size_t)(k->classes * k->pooled));
+    k->held = chapter_alloc(c, 2 * (size_t)k->all), k->made = chapter_alloc(c, 2 * (size_t)k->all);
+    k->any = chapter_alloc(c, 2 * (size_t)k->all), k->x = chapter_alloc(c, 2 * (size_t)k->all);
+    flow_rng_init(&k->rng, c->seed);
+    collect(k, k->pool, k->pooled);
+    collect(k, k->held, k->n);
+    chapter_try(c, flow_net_init(&k->net, 2, k->classes, WIDTH, DEPTH, FLOW_SILU, 256, &k->rng),
+                "v");
+    k->with.net = k->none.net = &k->net, k->with.c = k->label;
 }
 
 int main(int argc, char **argv) {
@@ -261,19 +277,11 @@ int main(int argc, char **argv) {
     chapter c;
     chapter_begin(&c, argc, argv, "13_conditional", "labels and guidance", 3000, flags, 3);
     k.set = flow_toy_find(set);
-    chapter_require(&c, k.set >= 0 && classes[k.set], "--set", "a toy set with classes");
+    k.classes = k.set < 0 ? 0 : classes[k.set];
+    chapter_require(&c, k.classes > 0, "--set", "a toy set with classes");
     chapter_require(&c, dropout >= 0 && dropout <= 1, "--dropout", "a number from 0 to 1");
     chapter_require(&c, c.n >= 400, "--n", "a number of at least 400");
-    k.classes = classes[k.set], k.pooled = c.quick ? 1000 : 3000;
-    k.n = (c.quick ? c.n / 10 : c.n) / k.classes, k.all = k.n * k.classes;
-    flow_rng_init(&k.rng, c.seed);
-    k.pool = chapter_alloc(&c, 2 * (size_t)(k.classes * k.pooled));
-    k.held = chapter_alloc(&c, 2 * (size_t)k.all), k.made = chapter_alloc(&c, 2 * (size_t)k.all);
-    k.any = chapter_alloc(&c, 2 * (size_t)k.all), k.x = chapter_alloc(&c, 2 * (size_t)k.all);
-    collect(&k, k.pool, k.pooled);
-    collect(&k, k.held, k.n);
-    chapter_try(&c, flow_net_init(&k.net, 2, k.classes, WIDTH, DEPTH, FLOW_SILU, 256, &k.rng), "v");
-    k.with.net = k.none.net = &k.net, k.with.c = k.label;
+    begin(&c, &k);
     train(&c, &k, dropout, c.quick ? steps / 15 + 1 : steps);
     check_velocity(&c, &k);
     check_samples(&c, &k);
