@@ -37,13 +37,6 @@ typedef struct {
     flow_rng rng;
 } grid;
 
-/* "mask: what" for the table, "mask_what" for a block of data. */
-static const char *of(const grid *g, const char *joint, const char *what) {
-    static char text[80];
-    snprintf(text, sizeof text, "%s%s%s", g->name, joint, what);
-    return text;
-}
-
 /* The target: the density of a toy set in the middle of each cell of [-4, 4]^2. In states, token
  * K is the mask. */
 static void aim(chapter *c, grid *g, int set, int source) {
@@ -114,8 +107,10 @@ static void check_rates(chapter *c, grid *g) {
         for (int i = 0; i < STATES; i++)
             unbalanced = chapter_worse(unbalanced, fabs(dp[i] - flux[i]));
     }
-    chapter_near(c, of(g, ": ", "oracle's rates, less their definition"), 0, worst, 1e-9);
-    chapter_near(c, of(g, ": ", "forward equation, dp/dt - sum p u"), 0, unbalanced, 1e-12);
+    chapter_near(c, chapter_text("%s: oracle's rates, less their definition", g->name), 0, worst,
+                 1e-9);
+    chapter_near(c, chapter_text("%s: forward equation, dp/dt - sum p u", g->name), 0, unbalanced,
+                 1e-12);
 }
 
 /* The sampler asks at few times for few states: here are all the answers, */
@@ -155,7 +150,7 @@ static void advance(const grid *g, double *law, int k) {
 }
 
 static void put(chapter *c, const grid *g, const char *name, const double *p) {
-    chapter_block(c, of(g, "_", name), "token1 token2 p; token 16 is the mask");
+    chapter_block(c, chapter_text("%s_%s", g->name, name), "token1 token2 p; token 16 is the mask");
     for (int i = 0; i < STATES; i++) {
         chapter_row3(c, g->x[2 * i], g->x[2 * i + 1], p[i]);
         if (i % SIDE == K) chapter_gap(c);
@@ -185,7 +180,7 @@ static double variation(const double *p, const double *q) {
  * is a problem of its own, so it may have any density: here more towards 1, where a wrong posterior
  * is divided by a small 1 - t. */
 static void train(chapter *c, grid *g, int steps) {
-    int x0[2 * BATCH], x1[2 * BATCH], xt[2 * BATCH], err;
+    int x0[2 * BATCH], x1[2 * BATCH], xt[2 * BATCH];
     double t[BATCH], loss;
     flow_net *net = g->network.net;
     flow_opt adam;
@@ -200,10 +195,10 @@ static void train(chapter *c, grid *g, int steps) {
         }
         flow_tokens_noise(&g->oracle.s, &g->rng, x0, BATCH);
         flow_tokens_path(&g->oracle.s, &g->rng, xt, x0, x1, t, BATCH);
-        err = flow_token_net_loss(&g->network, &loss, xt, x1, t, BATCH);
+        chapter_step(c, flow_token_net_loss(&g->network, &loss, xt, x1, t, BATCH), "the network",
+                     step);
         adam.rate = 1e-2 * flow_schedule_cosine(step, steps);
-        if (err == FLOW_OK) err = flow_opt_step(&adam, net->theta, net->grad);
-        chapter_step(c, err, "the network", step);
+        chapter_step(c, flow_opt_step(&adam, net->theta, net->grad), "the network", step);
         chapter_progress(c, "training, step", step + 1, steps);
     }
     flow_opt_free(&adam);
@@ -213,7 +208,6 @@ static void train(chapter *c, grid *g, int steps) {
 static void check_samples(chapter *c, grid *g, const char *who, int n, double limit) {
     double share[STATES] = {0}, law[STATES], noise_tv = 0;
     int x[2 * CHUNK];
-    char text[60];
     for (int from = 0, m; from < n; from += m) {
         m = n - from < CHUNK ? n - from : CHUNK;
         chapter_try(c, flow_tokens_sample(&g->oracle.s, &g->rng, x, look_up, g, g->steps, m), who);
@@ -223,11 +217,10 @@ static void check_samples(chapter *c, grid *g, const char *who, int n, double li
     run_law(c, g, law, strcmp(who, "oracle") == 0);
     for (int i = 0; i < STATES; i++) /* E|share - law| = sqrt(2 law (1 - law)/(pi n)) */
         noise_tv += sqrt(law[i] * (1 - law[i]) / (2 * CHAPTER_PI * n));
-    snprintf(text, sizeof text, "%s, TV to target (noise %.4f)", who, noise_tv);
-    chapter_below(c, of(g, ": ", text), variation(share, g->target),
-                  fmax(limit, limit / 2 + 1.5 * noise_tv));
-    snprintf(text, sizeof text, "%s, TV to its exact law / noise", who);
-    chapter_below(c, of(g, ": ", text), variation(share, law) / noise_tv, 1.5);
+    chapter_below(c, chapter_text("%s: %s, TV to target (noise %.4f)", g->name, who, noise_tv),
+                  variation(share, g->target), fmax(limit, limit / 2 + 1.5 * noise_tv));
+    chapter_below(c, chapter_text("%s: %s, TV to its exact law / noise", g->name, who),
+                  variation(share, law) / noise_tv, 1.5);
 }
 
 static void run(chapter *c, grid *g, int training) {
@@ -249,11 +242,11 @@ static void run(chapter *c, grid *g, int training) {
             if (steps == STEPS) check_samples(c, g, who[q], n, q && c->quick ? 0.2 : 0.03);
         }
         if (q == 0)
-            chapter_below(c, of(g, ": ", "oracle, slope of the law's TV in N > 4"),
+            chapter_below(c, chapter_text("%s: oracle, slope of the law's TV in N > 4", g->name),
                           chapter_slope(count + 3, tv[0] + 3, 5), -0.9);
     }
     put(c, g, "target", g->target);
-    chapter_block(c, of(g, "_", "steps"), "N TV of the law: oracle network");
+    chapter_block(c, chapter_text("%s_steps", g->name), "N TV of the law: oracle network");
     for (int j = 0; j < 8; j++) chapter_row3(c, count[j], tv[0][j], tv[1][j]);
     flow_net_free(&net);
 }
