@@ -84,22 +84,20 @@ static void load(chapter *c, task *k, const char *file) {
 static void place_probes(chapter *c, task *k) {
     const int exact = k->set == FLOW_TOY_8GAUSSIANS;
     double x0[2 * PROBES], x1[2 * PROBES];
-    flow_mixture mixture;
-    flow_marginal marginal;
-    flow_field best;
-    memset(&mixture, 0, sizeof mixture); /* freed below, made or not */
-    if (exact) chapter_try(c, flow_toy_mixture(&mixture, k->set), "mixture");
-    if (exact) chapter_try(c, flow_marginal_of_mixture(&marginal, &mixture, FLOW_LINEAR), "v*");
-    else chapter_try(c, flow_marginal_of_data(&marginal, k->train, FLOW_LINEAR, k->rows, 2), "v*");
+    chapter_exact e;
+    memset(&e, 0, sizeof e); /* the mixture is freed below, made or not */
+    if (exact) chapter_try(c, flow_toy_mixture(&e.data, k->set), "mixture");
+    if (exact) chapter_exact_init(c, &e, FLOW_LINEAR, "v*");
+    else chapter_try(c, flow_marginal_of_data(&e.marginal, k->train, FLOW_LINEAR, k->rows, 2),
+                     "v*");
     draw(k, x1, PROBES);
     flow_normal_sample(&k->rng, x0, PROBES, 2);
     for (int i = 0; i < PROBES; i++)
         k->t[i] = (exact ? 1 : 0.95) * (i + flow_rng_uniform(&k->rng)) / PROBES;
     flow_path_sample(FLOW_LINEAR, k->x, k->u, x0, x1, k->t, PROBES, 2);
-    best = flow_marginal_field(&marginal);
-    chapter_try(c, best.velocity(best.ctx, k->best, k->x, k->t, PROBES), "v*");
-    flow_marginal_free(&marginal);
-    flow_mixture_free(&mixture);
+    e.v = flow_marginal_field(&e.marginal);
+    chapter_try(c, e.v.velocity(e.v.ctx, k->best, k->x, k->t, PROBES), "v*");
+    chapter_exact_free(&e);
 }
 
 /* Over the probes E|v - u|^2 = E|v* - u|^2 + E|v - v*|^2: loss, floor and excess, and five standard

@@ -69,13 +69,8 @@ static double energy_of(chapter *c, flow_field v, int steps, double *x, int n) {
 }
 
 /* k equal Gaussians on a circle (d = 2) or two humps (k = 2, d = 1), and their exact velocity. */
-typedef struct {
-    flow_mixture data;
-    flow_marginal marginal;
-    flow_field v;
-} exact;
-
-static void exact_init(chapter *c, exact *e, int k, int d, double radius, double spread, int path) {
+static void circle(chapter *c, chapter_exact *e, int k, int d, double radius, double spread,
+                   int path) {
     double weight[8], mean[16], cov[32] = {0};
     for (int i = 0; i < k * d; i++) {
         const double angle = 2 * CHAPTER_PI * (i / d) / k;
@@ -84,13 +79,7 @@ static void exact_init(chapter *c, exact *e, int k, int d, double radius, double
         cov[i * d + i % d] = spread * spread;
     }
     chapter_try(c, flow_mixture_init(&e->data, weight, mean, cov, k, d), "mixture");
-    chapter_try(c, flow_marginal_of_mixture(&e->marginal, &e->data, path), "exact velocity");
-    e->v = flow_marginal_field(&e->marginal);
-}
-
-static void exact_free(exact *e) {
-    flow_marginal_free(&e->marginal);
-    flow_mixture_free(&e->data);
+    chapter_exact_init(c, e, path, "exact velocity");
 }
 
 /* A block of alpha and sigma of a path, and of where v carries DRAWN samples from x0[DRAWN*d]. */
@@ -114,7 +103,7 @@ static void trajectories(chapter *c, const char *name, flow_field v, int path, c
 /* ---- (a) four paths, by exact velocities ----------------------------------------------------- */
 
 /* v to noise, to data, to score and to v again, at points x_t of a path: how far from v is that? */
-static double conversions(chapter *c, const exact *e, int path, flow_rng *rng) {
+static double conversions(chapter *c, const chapter_exact *e, int path, flow_rng *rng) {
     enum { N = 200 };
     static const int turn[5] = {FLOW_VELOCITY, FLOW_NOISE, FLOW_DATA, FLOW_SCORE, FLOW_VELOCITY};
     double x0[2 * N], x1[2 * N], x[2 * N], u[2 * N], t[N];
@@ -175,9 +164,9 @@ static void paths(chapter *c, flow_rng *rng) {
     flow_normal_sample(rng, z, p.points, 2);
     for (int path = 0; path < FLOW_PATH_COUNT; path++) {
         const double sigma = flow_path_at(path, 0).sigma;
-        exact eight, humps;
-        exact_init(c, &humps, 2, 1, 2, 0.4, path);
-        exact_init(c, &eight, 8, 2, 3, 0.375, path);
+        chapter_exact eight, humps;
+        circle(c, &humps, 2, 1, 2, 0.4, path);
+        circle(c, &eight, 8, 2, 3, 0.375, path);
         for (int i = 0; i < DRAWN; i++) x[i] = sigma * (2 * i + 1 - DRAWN) * 2.2 / (double)DRAWN;
         trajectories(c, chapter_text("%s_path", flow_path_name(path)), humps.v, path, x);
         if (path == 0) flow_mixture_sample(&eight.data, rng, data, NULL, p.points);
@@ -188,8 +177,8 @@ static void paths(chapter *c, flow_rng *rng) {
         npe[path] = energy_of(c, eight.v, 128, x, p.points) / (w2 * w2) - 1;
         chapter_say(c, chapter_text("NPE of the exact flow, %s path", flow_path_name(path)),
                     npe[path], "");
-        exact_free(&eight);
-        exact_free(&humps);
+        chapter_exact_free(&eight);
+        chapter_exact_free(&humps);
     }
     for (int s = 0; s < SOLVERS; s++) ratio[s] = need[FLOW_LINEAR][s] / need[FLOW_VP][s];
     chapter_below(c, "  linear over VP", npe[FLOW_LINEAR] / npe[FLOW_VP], 1);
@@ -359,13 +348,13 @@ static void measure(chapter *c, const task *k, flow_field v, flow_rng rng, doubl
  * apart), over the same points as the network's. */
 static void against_closed_form(chapter *c, double npe, flow_rng rng) {
     double m[3];
-    exact e;
-    exact_init(c, &e, 8, 2, 5, 1, FLOW_LINEAR);
+    chapter_exact e;
+    circle(c, &e, 8, 2, 5, 1, FLOW_LINEAR);
     measure(c, tasks, e.v, rng, m);
     chapter_near(c, "N-8gaussians, independent: NPE, closed form", 0.207, m[0],
                  0.06 * sqrt(1000.0 / p.points / p.draws));
     chapter_near(c, "  the network's", m[0], npe, c->quick ? 0.25 : 0.03);
-    exact_free(&e);
+    chapter_exact_free(&e);
 }
 
 /* A cell of the table; is it below the paper's mean? The whole protocol may be no worse than that

@@ -165,39 +165,31 @@ static void check_samples(chapter *c, task *k) {
     chapter_above(c, "label exaggerated (w = 4): W2 / that of w = 1", w2[6] / w2[2], 1);
 }
 
-/* The same where p[0] = p(x | c) and p[1] = p(x) are mixtures, with both velocities exact. */
-static void guide_exactly(chapter *c, flow_rng *rng, double *x, const flow_mixture p[2], double w,
-                          int n) {
-    flow_marginal v[2];
-    for (int i = 0; i < 2; i++)
-        chapter_try(c, flow_marginal_of_mixture(&v[i], &p[i], FLOW_LINEAR), "v*");
-    guide(c, rng, x, flow_marginal_field(&v[0]), flow_marginal_field(&v[1]), w, n);
-    for (int i = 0; i < 2; i++) flow_marginal_free(&v[i]);
-}
-
 /* p(x | c) = N(0, s^2) within p(x) = N(0, S^2): v*(x, t) = x (d/dt) log S_t with S_t^2 = (1-t)^2 +
  * t^2 S^2, and likewise with s. So guidance carries z to z s^w S^(1-w); but the tilted density's
  * deviation is (w/s^2 + (1-w)/S^2)^(-1/2), more for w > 1: here 0.55 and not 1/8. */
 static void check_gaussian(chapter *c, flow_rng rng) {
-    const double weight = 1, mean = 0, variance[2] = {1, 4};
+    const double weight = 1, mean = 0, var[2] = {1, 4};
     flow_rng same = rng;
     double x[2], z[2];
-    flow_mixture p[2];
-    for (int i = 0; i < 2; i++)
-        chapter_try(c, flow_mixture_init(&p[i], &weight, &mean, variance + i, 1, 1), "Gaussian");
-    guide_exactly(c, &rng, x, p, 4, 2);
+    chapter_exact p[2];
+    for (int i = 0; i < 2; i++) {
+        chapter_try(c, flow_mixture_init(&p[i].data, &weight, &mean, var + i, 1, 1), "Gaussian");
+        chapter_exact_init(c, &p[i], FLOW_LINEAR, "v*");
+    }
+    guide(c, &rng, x, p[0].v, p[1].v, 4, 2);
     flow_normal_sample(&same, z, 2, 1);
     chapter_near(c, "N(0, 1) in N(0, 4), w = 4: deviation", 1.0 / 8, x[0] / z[0], 1e-3);
-    for (int i = 0; i < 2; i++) flow_mixture_free(&p[i]);
+    for (int i = 0; i < 2; i++) chapter_exact_free(&p[i]);
 }
 
 /* The tilted density q ~ p(x | c)^w p(x)^(1-w) on the grid x; m: its mean height, that of x2, and
  * its spread sqrt(E|x - mean|^2/2). */
-static void tilt(double *q, double m[2], const double *x, const flow_mixture p[2], double w) {
+static void tilt(double *q, double m[2], const double *x, const chapter_exact p[2], double w) {
     static double one[CELLS], all[CELLS];
     double mass = 0, height = 0, square = 0;
-    flow_mixture_logprob(&p[0], one, x, CELLS);
-    flow_mixture_logprob(&p[1], all, x, CELLS);
+    flow_mixture_logprob(&p[0].data, one, x, CELLS);
+    flow_mixture_logprob(&p[1].data, all, x, CELLS);
     for (int i = 0; i < CELLS; i++) mass += q[i] = exp(w * one[i] + (1 - w) * all[i]);
     for (int i = 0; i < CELLS; i++) height += (q[i] /= mass) * x[2 * i + 1];
     for (int i = 0; i < 2 * CELLS; i++) square += q[i / 2] * x[i] * x[i];
@@ -206,14 +198,14 @@ static void tilt(double *q, double m[2], const double *x, const flow_mixture p[2
 
 /* row: w, then mean height and spread of guided samples and of the tilted density. Both are in the
  * figure for whole w. */
-static void compare(chapter *c, task *k, const flow_mixture p[2], const double *grid, double w,
+static void compare(chapter *c, task *k, const chapter_exact p[2], const double *grid, double w,
                     double row[5]) {
     static double q[CELLS];
     const double *const tilted = q;
     const int width = 1;
     double mean[2], cov[4];
     flow_rng same = k->rng;
-    guide_exactly(c, &same, k->x, p, w, k->all);
+    guide(c, &same, k->x, p[0].v, p[1].v, w, k->all);
     chapter_moments(mean, cov, k->x, k->all, 2);
     row[0] = w, row[1] = mean[1], row[2] = sqrt((cov[0] + cov[3]) / 2);
     tilt(q, row + 3, grid, p, w);
@@ -230,9 +222,11 @@ static void check_guidance(chapter *c, task *k) {
     const double cov[12] = {0.64, 0, 0, 0.64, 0.64, 0, 0, 0.64, 0.64, 0, 0, 0.64};
     const double *grid = chapter_grid(c, -4.5, 4.5, SIDE, 2);
     double row[9][5];
-    flow_mixture p[2];
-    for (int i = 0; i < 2; i++)
-        chapter_try(c, flow_mixture_init(&p[i], weight, mean, cov, i ? 3 : 1, 2), "mixture");
+    chapter_exact p[2]; /* p(x | c), p(x), and their v* */
+    for (int i = 0; i < 2; i++) {
+        chapter_try(c, flow_mixture_init(&p[i].data, weight, mean, cov, i ? 3 : 1, 2), "mixture");
+        chapter_exact_init(c, &p[i], FLOW_LINEAR, "v*");
+    }
     for (int j = 0; j < 9; j++) compare(c, k, p, grid, 0.5 * j, row[j]);
     chapter_block(c, "moments", "w height spread, tilted: height spread");
     for (int j = 0; j < 9; j++) chapter_row(c, row[j], 5);
@@ -240,7 +234,7 @@ static void check_guidance(chapter *c, task *k) {
     chapter_near(c, "w = 1: its spread", 0.8, row[2][2], 2 / sqrt(k->all));
     chapter_above(c, "w = 4: mean height", row[8][1], row[8][3]);
     chapter_below(c, "w = 4: spread", row[8][2], row[8][4]);
-    for (int i = 0; i < 2; i++) flow_mixture_free(&p[i]);
+    for (int i = 0; i < 2; i++) chapter_exact_free(&p[i]);
 }
 
 static void write_classes(chapter *c, const task *k, const char *name, const double *x) {

@@ -347,6 +347,23 @@ static inline double chapter_w2(chapter *c, const double *x, const double *y, in
     return sqrt(sum);
 }
 
+/* A mixture and its exact velocity on a path: make data, then call chapter_exact_init. */
+typedef struct {
+    flow_mixture data;
+    flow_marginal marginal;
+    flow_field v;
+} chapter_exact;
+
+static inline void chapter_exact_init(chapter *c, chapter_exact *e, int path, const char *what) {
+    chapter_try(c, flow_marginal_of_mixture(&e->marginal, &e->data, path), what);
+    e->v = flow_marginal_field(&e->marginal);
+}
+
+static inline void chapter_exact_free(chapter_exact *e) {
+    flow_marginal_free(&e->marginal);
+    flow_mixture_free(&e->data);
+}
+
 /* ---- flags ---------------------------------------------------------------------------------- */
 
 /* Each returns 1 when the whole text is a number of its kind. Signs and digits only come first:
