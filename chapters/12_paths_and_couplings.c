@@ -432,6 +432,7 @@ static void begin(chapter *c, int argc, char **argv) {
         {"--epsilon", CHAPTER_REAL, &p.epsilon, "of Sinkhorn, a squared distance"}};
     chapter_begin(c, argc, argv, "12_paths_and_couplings", "straight and other ways to data",
                   10000, flags, 7);
+    chapter_require(c, c->n >= 100, "--n", "a number of at least 100");
     chapter_require(c, p.task >= 0 && p.task <= TASKS, "--task", "0 to 4");
     chapter_require(c, p.seeds >= 0 && p.seeds <= MOST, "--seeds", "0 to 64");
     chapter_require(c, p.rate > 0, "--rate", "a number above 0");

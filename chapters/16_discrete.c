@@ -242,7 +242,7 @@ static void run(chapter *c, grid *g, int training) {
             if (steps == STEPS) check_samples(c, g, who[q], n, q && c->quick ? 0.2 : 0.03);
         }
         if (q == 0)
-            chapter_below(c, chapter_text("%s: oracle, slope of the law's TV in N > 4", g->name),
+            chapter_below(c, chapter_text("%s: oracle, slope of law's TV in N > 4", g->name),
                           chapter_slope(count + 3, tv[0] + 3, 5), -0.9);
     }
     put(c, g, "target", g->target);
