@@ -704,6 +704,7 @@ typedef struct {
     flow_real *point;  /* [batch*d] of logprob */
     flow_real *gained; /* [batch] of logprob */
     int gradient;      /* 0, FLOW_BACKPROP or FLOW_ADJOINT */
+    int most;          /* steps that path has room for */
     flow_ode reverse;  /* solver of the adjoint */
     flow_real *path;   /* backprop: [(steps+1)*batch*(d+1)] states; adjoint: 2 batch d + 2 params */
     flow_real *lambda; /* [batch*(d+1)] dL/dstate */
@@ -723,7 +724,8 @@ FLOW_API int flow_cnf_init_hutchinson(flow_cnf *c, flow_field field, int method,
                                       int batch, int kind, int probes, flow_rng *rng);
 FLOW_API void flow_cnf_free(flow_cnf *c);
 /* Takes the memory that flow_cnf_nll needs: FLOW_BACKPROP keeps every step, so it grows with
- * c->steps (which is fixed from here on); FLOW_ADJOINT keeps none. The field has a backward.
+ * c->steps, which may then be lowered but not raised; FLOW_ADJOINT keeps none. The field has a
+ * backward.
  * FLOW_E_MEMORY, FLOW_E_EMPTY. */
 FLOW_API int flow_cnf_train(flow_cnf *c, int gradient);
 /* Maximum likelihood: *loss = -(1/n) sum log p(x_i), field.grad += its gradient; n <= batch.
@@ -4577,6 +4579,7 @@ FLOW_API int flow_cnf_train(flow_cnf *c, int gradient) {
         return FLOW_E_MEMORY;
     }
     c->gradient = gradient;
+    c->most = c->steps;
     c->path = flowi_carve(&block, path);
     c->lambda = flowi_carve(&block, state);
     c->work = block;
@@ -4692,7 +4695,8 @@ FLOW_API int flow_cnf_nll(flow_cnf *c, flow_real *loss, const flow_real *x, int 
     flow_real *z = c->state, *gained = c->state + n * d, *logp = c->gained, sum = 0;
     int i, err;
     FLOW_ASSERT(c->training && n <= c->batch);
-    if (n < 1) return FLOW_E_EMPTY;
+    FLOW_ASSERT(c->gradient == FLOW_ADJOINT || c->steps <= c->most);
+    if (n < 1 || c->steps < 1) return FLOW_E_EMPTY;
     if (!flowi_all_finite(x, n * d)) return FLOW_E_FINITE;
     c->n = n;
     c->with_logp = 1;

@@ -204,27 +204,28 @@ static void check_hutchinson(chapter *c, flow_rng *rng) {
 /* theta ends as its average over the last steps. The number of solver steps changes at random: with
  * any one of them, a network learns to put its divergence where the stages do not look. */
 static void train(chapter *c, flow_net *net, int set, int steps, double rate, flow_rng *rng) {
-    double *mean = chapter_alloc(c, (size_t)net->params), x[2 * BATCH], loss = 0;
-    flow_cnf cnf[MANY + 1];
+    double *mean = chapter_alloc(c, (size_t)net->params), x[2 * BATCH], loss;
+    const char *name = flow_toy_name(set);
+    flow_cnf cnf;
     flow_opt opt;
-    for (int k = FEW; k <= MANY; k++)
-        ready(c, &cnf[k], net, FLOW_BACKPROP, FLOW_RK4, k, BATCH, NULL);
+    ready(c, &cnf, net, FLOW_BACKPROP, FLOW_RK4, MANY, BATCH, NULL);
     chapter_try(c, flow_opt_init(&opt, FLOW_ADAM, rate, net->params), "optimiser");
     opt.beta2 = 0.995;
-    for (int step = 0, err; step < steps; step++) {
+    for (int step = 0; step < steps; step++) {
         flow_toy_sample(set, rng, x, NULL, BATCH);
-        err = flow_cnf_nll(&cnf[FEW + flow_rng_below(rng, MANY - FEW + 1)], &loss, x, BATCH);
+        cnf.steps = FEW + flow_rng_below(rng, MANY - FEW + 1);
+        chapter_step(c, flow_cnf_nll(&cnf, &loss, x, BATCH), name, step);
+        if (loss > 100)
+            chapter_stop(c, 1, "%s: training diverged at step %d: a loss above 100 nats", name,
+                         step + 1);
         flow_clip_norm(net->grad, 1, net->params);
         opt.rate = rate * flow_schedule_cosine(step, steps) * flow_schedule_warmup(step, 50);
-        if (err == FLOW_OK) err = flow_opt_step(&opt, net->theta, net->grad);
-        if (err < 0 || loss > 100)
-            chapter_stop(c, 1, "%s: training diverged at step %d: %s", flow_toy_name(set), step + 1,
-                         err < 0 ? flow_strerror(err) : "a loss above 100 nats");
+        chapter_step(c, flow_opt_step(&opt, net->theta, net->grad), name, step);
         flow_ema_update(mean, net->theta, fmin(step / (step + 2.0), 0.99), net->params);
-        chapter_progress(c, flow_toy_name(set), step + 1, steps);
+        chapter_progress(c, name, step + 1, steps);
     }
     memcpy(net->theta, mean, (size_t)net->params * sizeof *mean);
-    for (int k = FEW; k <= MANY; k++) flow_cnf_free(&cnf[k]);
+    flow_cnf_free(&cnf);
     flow_opt_free(&opt);
 }
 

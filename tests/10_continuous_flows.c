@@ -703,6 +703,17 @@ static void test_backprop(void) {
             }
 }
 
+/* Memory for more steps than are taken: the gradient is that of the steps taken. */
+static void test_backprop_of_fewer_steps(void) {
+    model q;
+    model_init(&q, 2, FLOW_RK4, 7, FLOW_EXACT, FLOW_BACKPROP);
+    q.c.steps = 2;
+    check_likelihood(&q, 100 * STEP * STEP);
+    q.c.steps = 7;
+    check_likelihood(&q, 100 * STEP * STEP);
+    model_free(&q);
+}
+
 /* A backward without tangents, whose differences use the same scratch. */
 static void test_backprop_of_differences(void) {
     model q;
@@ -769,6 +780,12 @@ static void test_training_errors(void) {
         model_init(&q, 2, FLOW_RK4, 2, FLOW_EXACT, gradient);
         TEST_ERR(flow_cnf_nll(&q.c, &loss, q.x, 0), FLOW_E_EMPTY);
         TEST_ASSERT_TRIPS(flow_cnf_nll(&q.c, &loss, q.x, BATCH + 1));
+        q.c.steps = 0;
+        TEST_ERR(flow_cnf_nll(&q.c, &loss, q.x, 1), FLOW_E_EMPTY);
+        q.c.steps = 3;
+        if (gradient == FLOW_BACKPROP) TEST_ASSERT_TRIPS(flow_cnf_nll(&q.c, &loss, q.x, 1));
+        else TEST_ERR(flow_cnf_nll(&q.c, &loss, q.x, 0), FLOW_E_EMPTY);
+        q.c.steps = 2;
         q.x[1] = nan;
         TEST_ERR(flow_cnf_nll(&q.c, &loss, q.x, 2), FLOW_E_FINITE);
         q.x[1] = EPS < 1e-10 ? FLOWI_R(1e200) : FLOWI_R(1e30); /* its square is infinite */
@@ -864,6 +881,7 @@ int main(void) {
     test_section("gradients");
     test_net_backward();
     test_backprop();
+    test_backprop_of_fewer_steps();
     test_backprop_of_differences();
     test_adjoint();
     test_training_memory();
