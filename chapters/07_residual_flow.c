@@ -91,14 +91,24 @@ static void iterate(chapter *c, block *f, const double *x, double *error) {
     }
 }
 
+/* Second weights W' for first ones W: g(x) = W'tanh(W x + ...), where W'DW is J_g for some diagonal
+ * D >= 0. Its eigenvalues are not below 0, so that y = x + g(x) still has one x only. */
+static void mirror(block *f) {
+    const int d = f->b.d, width = f->spec.width;
+    for (int i = 0; i < d * width; i++)
+        f->theta[width * (d + 1) + i] = f->theta[i % width * d + i / width];
+}
+
+/* The last g is not bounded: there is an x, but the sequence does not lead to it. */
 static void fixed_point(chapter *c, flow_rng *rng) {
     const double bounds[] = {0.3, 0.6, 0.9, HUGE_VAL};
-    double x[4], error[4][ITERATIONS + 1], worst = 0, logdet = 0, y[4] = {3, -2, 1, 2};
+    double x[4], y[4], error[4][ITERATIONS + 1], worst = 0, logdet = 0;
     int err;
     block f;
     flow_normal_sample(rng, x, 1, 4);
     for (int b = 0; b < 4; b++) {
         block_init(c, &f, 4, FLOW_TANH, bounds[b], 4, rng);
+        if (b == 3) mirror(&f);
         iterate(c, &f, x, error[b]);
         for (int k = 1; k <= ITERATIONS && b < 3; k++) /* 1e-14: rounding */
             worst = chapter_worse(worst, (error[b][k] - 1e-14) /
@@ -106,6 +116,8 @@ static void fixed_point(chapter *c, flow_rng *rng) {
     }
     chapter_below(c, "inverse: error/(first error L^k), worst", worst, 1 + 1e-9);
     chapter_above(c, "  without normalization, error after 60", error[3][ITERATIONS], 0.01);
+    chapter_try(c, block_g(&f, y, x), "g");
+    for (int j = 0; j < 4; j++) y[j] += x[j];
     err = f.b.inverse(&f.b, f.theta, y, &logdet, y, 1, f.cache);
     chapter_near(c, "  and flow.h says so: FLOW_E_CONVERGE", FLOW_E_CONVERGE, err, 0);
     chapter_block(c, "iterations", "k L=0.3 L=0.6 L=0.9 unbounded");
