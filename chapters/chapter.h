@@ -287,6 +287,21 @@ static inline double *chapter_data_shuffled(chapter *c, flow_rng *rng, const cha
     return y;
 }
 
+/* A name for a block or a row, as printf would write it; freed by chapter_end. */
+#ifdef __GNUC__
+__attribute__((format(printf, 2, 3)))
+#endif
+static inline const char *
+chapter_text(chapter *c, const char *format, ...) {
+    enum { LENGTH = 96 };
+    char *text = (char *)chapter_alloc(c, LENGTH / sizeof(double));
+    va_list args;
+    va_start(args, format);
+    vsnprintf(text, LENGTH, format, args);
+    va_end(args);
+    return text;
+}
+
 /* ---- small mathematics ---------------------------------------------------------------------- */
 
 #define CHAPTER_PI 3.14159265358979323846
