@@ -351,6 +351,11 @@ static inline double chapter_slope(const double *x, const double *y, int n) {
     return xy / xx;
 }
 
+/* The log-density of a flow_chain, as flow_quadrature asks for it. */
+static inline int chapter_chain_logprob(void *chain, double *logp, const double *x, int n) {
+    return flow_chain_logprob((flow_chain *)chain, logp, x, n);
+}
+
 /* ---- flags ---------------------------------------------------------------------------------- */
 
 /* Each returns 1 when the whole text is a number of its kind. Signs and digits only come first:
@@ -624,6 +629,11 @@ static inline void chapter_row3(chapter *c, double v0, double v1, double v2) {
 static inline void chapter_row4(chapter *c, double v0, double v1, double v2, double v3) {
     const double v[] = {v0, v1, v2, v3};
     flow_dat_row(&c->dat, v, 4);
+}
+
+static inline void chapter_row5(chapter *c, double v0, double v1, double v2, double v3, double v4) {
+    const double v[] = {v0, v1, v2, v3, v4};
+    flow_dat_row(&c->dat, v, 5);
 }
 
 /* A block of the points x[n*d], or of `most` of them, evenly picked: a scatter needs no more. */
