@@ -199,9 +199,9 @@ static void brute_force(chapter *c, flow_rng *rng) {
 /* ---- maximum likelihood --------------------------------------------------------------------- */
 
 typedef struct {
-    double rate, steep, *x, *truth, *logq; /* held-out points [n*2], log-densities [n] */
+    double rate, steep;
     double excess[SETS][MODELS], step[MODELS], sample[MODELS]; /* nats, seconds, seconds */
-    double mass, back, *grid, *density; /* worst so far; [SIDE^2*2], [SIDE^2*MODELS] */
+    double mass, back, *x, *grid, *density; /* worst so far; [n*2], [SIDE^2*2], [SIDE^2*MODELS] */
 } results;
 
 /* Adam with warm-up and cosine decay, fresh samples at every step. Returns seconds a step. */
@@ -224,14 +224,6 @@ static double train(chapter *c, const results *r, flow_chain *f, const char *wha
     }
     flow_opt_free(&adam);
     return (chapter_seconds() - began) / (double)steps;
-}
-
-/* Mean and standard error of log p(x) - log q(x) over the held-out points x ~ p. It estimates the
- * NLL less the entropy, KL(p|q), with less noise than the NLL has: both see the same points. */
-static double excess(chapter *c, results *r, flow_chain *f, double *error) {
-    chapter_try(c, flow_chain_logprob(f, r->logq, r->x, c->n), "held-out points");
-    for (int i = 0; i < c->n; i++) r->logq[i] = r->truth[i] - r->logq[i];
-    return chapter_mean(r->logq, c->n, error);
 }
 
 /* The trained model's mass, its round trip on the held-out points, its density on the grid, and
@@ -280,9 +272,10 @@ static void one_model(chapter *c, results *r, int kind, int set, flow_rng *rng) 
     build(c, &m, kind, 2, LAYERS, r->steep * plan[set].steep, rng);
     flow_toy_sample(toy, rng, x, NULL, DRAWN);
     chapter_try(c, flow_chain_fit(&m.flow, x, DRAWN), "the first scale");
-    if (c->quick) limit = excess(c, r, &m.flow, &error); /* at least, training should help */
+    if (c->quick) /* at least, training should help */
+        limit = chapter_excess(c, &m.flow, toy, r->x, c->n, "held-out points", &error);
     r->step[kind] += train(c, r, &m.flow, name + 2, set, rng) / SETS;
-    *got = excess(c, r, &m.flow, &error);
+    *got = chapter_excess(c, &m.flow, toy, r->x, c->n, "held-out points", &error);
     if (limit > 0) chapter_below(c, name, *got, limit + (c->n < 10000 ? 5 * error : 0));
     else chapter_say(c, name, *got, "no bound: it keeps volumes");
     examine(c, r, &m.flow, kind, rng);
@@ -291,14 +284,12 @@ static void one_model(chapter *c, results *r, int kind, int set, flow_rng *rng) 
 }
 
 static void one_set(chapter *c, results *r, int set, flow_rng *rng) {
-    const int toy = plan[set].toy, all = MODELS;
-    const double *const column = r->density;
+    const int toy = plan[set].toy;
     flow_toy_sample(toy, rng, r->x, NULL, c->n);
-    chapter_try(c, flow_toy_logprob(toy, r->truth, r->x, c->n), "the target");
     chapter_points(c, chapter_text(c, "data_%s", flow_toy_name(toy)), "x1 x2", r->x, c->n, 2, 1000);
     for (int kind = 0; kind < MODELS; kind++) one_model(c, r, kind, set, rng);
-    chapter_grid_block(c, chapter_text(c, "density_%s", flow_toy_name(toy)),
-                       "x1 x2 NICE RealNVP Glow MAF", r->grid, SIDE, 2, &column, &all, 1);
+    chapter_plane_block(c, chapter_text(c, "density_%s", flow_toy_name(toy)),
+                        "x1 x2 NICE RealNVP Glow MAF", r->grid, SIDE, r->density, MODELS);
 }
 
 /* Times differ from run to run, so they stand here and not in the data file. Four untrained layers
@@ -335,7 +326,7 @@ int main(int argc, char **argv) {
     chapter_require(&c, r.rate > 0, "--rate", "a number above 0");
     flow_rng_init(&rng, c.seed);
     if (c.quick && c.n > 500) c.n = 500;
-    r.x = chapter_alloc(&c, 4 * (size_t)c.n), r.truth = r.x + 2 * c.n, r.logq = r.x + 3 * c.n;
+    r.x = chapter_alloc(&c, 2 * (size_t)c.n); /* held-out points */
     r.grid = chapter_grid(&c, -4.5, 4.5, SIDE, 2);
     r.density = chapter_alloc(&c, MODELS * SIDE * SIDE);
     jacobians(&c, &rng);

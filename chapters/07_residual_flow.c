@@ -187,16 +187,6 @@ static void train(chapter *c, flow_chain *flow, int set, int steps, double rate,
     flow_opt_free(&adam);
 }
 
-/* Held-out loss minus entropy: E[log p(x) - log q(x)], paired, so that the noise cancels. */
-static double excess(chapter *c, flow_chain *flow, int set, flow_rng *rng, int n) {
-    double *x = chapter_alloc(c, 2 * (size_t)n), *p = chapter_alloc(c, 2 * (size_t)n), sum = 0;
-    flow_toy_sample(set, rng, x, NULL, n);
-    chapter_try(c, flow_toy_logprob(set, p, x, n), "the true density");
-    chapter_try(c, flow_chain_logprob(flow, p + n, x, n), "the flow's density");
-    for (int i = 0; i < n; i++) sum += (p[i] - p[n + i]) / n;
-    return sum;
-}
-
 /* The largest Lipschitz constant of the blocks' g, each at 50 of the points that enter it. */
 static double trained_lipschitz(chapter *c, flow_chain *flow, int set, flow_rng *rng) {
     double x[2 * 64], most = 0, loss;
@@ -215,16 +205,13 @@ static double trained_lipschitz(chapter *c, flow_chain *flow, int set, flow_rng 
 static void write_density(chapter *c, flow_chain *flow, const char *name) {
     enum { SIDE = 80, NODES = SIDE * SIDE };
     double *x = chapter_alloc(c, 3 * NODES), *p = x + 2 * NODES;
-    const double *const value = p;
-    const int one = 1;
     for (int i = 0; i < NODES; i++) {
         x[2 * i] = -4 + 8 * (i % SIDE + 0.5) / SIDE;
         x[2 * i + 1] = -4 + 8 * (i / SIDE + 0.5) / SIDE;
     }
     chapter_try(c, flow_chain_logprob(flow, p, x, NODES), "the density");
     for (int i = 0; i < NODES; i++) p[i] = exp(p[i]);
-    chapter_grid_block(c, chapter_text(c, "density_%s", name), "x1 x2 p", x, SIDE, 2, &value, &one,
-                       1);
+    chapter_plane_block(c, chapter_text(c, "density_%s", name), "x1 x2 p", x, SIDE, p, 1);
 }
 
 /* Samples by inversion; carried forward they are their noise again. Returns the worst error. */
@@ -245,15 +232,17 @@ static double write_samples(chapter *c, flow_chain *flow, const char *name, flow
 
 static void trained(chapter *c, int k, flow_rng *rng) {
     const int set = plan[k].set, steps = c->quick ? 200 : plan[k].steps;
+    const int points = c->quick ? 500 : 10000; /* held-out */
     const char *name = flow_toy_name(set);
     const char *text = chapter_text(c, "%s: held-out loss - entropy (nats)", name);
     flow_residual_spec spec = {plan[k].width, 1, FLOW_LIPSWISH, plan[k].bound, 1e-6, 0, 1};
     flow_chain flow;
-    double mass, above, round_trip;
+    double mass, above, round_trip, error, *x = chapter_alloc(c, 2 * (size_t)points);
     model_init(c, &flow, &spec, c->quick ? 6 : plan[k].blocks, rng);
     train(c, &flow, set, steps, plan[k].rate, rng);
     spec.power = 0; /* one power iteration a step while training; now the norms are made exact */
-    above = excess(c, &flow, set, rng, c->quick ? 500 : 10000);
+    flow_toy_sample(set, rng, x, NULL, points);
+    above = chapter_excess(c, &flow, set, x, points, "the flow's density", &error);
     chapter_try(c, flow_quadrature(&mass, chapter_chain_logprob, &flow, -8, 8, c->quick ? 80 : 256,
                                    2), "the integral");
     write_density(c, &flow, name);

@@ -118,8 +118,8 @@ static void write_score(chapter *c, flow_field f, flow_field exact, const flow_m
     enum { ARROWS = 15, NODES = ARROWS * ARROWS, FINE = 81 };
     const double *x = chapter_grid(c, -3, 3, ARROWS, 2), *fine = chapter_grid(c, -3, 3, FINE, 2);
     double learned[2 * NODES], truth[2 * NODES], time[NODES], *p = chapter_alloc(c, FINE * FINE);
-    const double *const scores[2] = {learned, truth}, *const density = p;
-    const int width[2] = {2, 2}, one = 1;
+    const double *const scores[2] = {learned, truth};
+    const int width[2] = {2, 2};
     flow_mixture pt;
     for (int i = 0; i < NODES; i++) time[i] = t;
     predict(c, f, FLOW_LINEAR, FLOW_SCORE, learned, x, time, NODES);
@@ -129,7 +129,7 @@ static void write_score(chapter *c, flow_field f, flow_field exact, const flow_m
     flow_mixture_logprob(&pt, p, fine, FINE * FINE);
     flow_mixture_free(&pt);
     for (int i = 0; i < FINE * FINE; i++) p[i] = exp(p[i]);
-    chapter_grid_block(c, "density", "x1 x2 p_t", fine, FINE, 2, &density, &one, 1);
+    chapter_plane_block(c, "density", "x1 x2 p_t", fine, FINE, p, 1);
 }
 
 static void learned_score(chapter *c, const flow_mixture *data, int steps, flow_rng *rng) {
