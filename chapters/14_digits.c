@@ -152,25 +152,21 @@ static group compare(chapter *c, const task *k, double *y, const int *label, int
     return g;
 }
 
-/* What v* makes. Euler's last step goes to where lambda points; it never asks for v* at t = 1. */
-static double *copies(chapter *c, task *k) {
-    double *y = numbers(c, COPIES, k->d);
-    flow_cnf euler;
-    chapter_try(c, flow_cnf_init(&euler, flow_marginal_field(&k->best), FLOW_EULER, 25, 256),
-                "flow of v*");
-    chapter_try(c, flow_cnf_sample(&euler, &k->rng, y, COPIES), "copies");
-    flow_cnf_free(&euler);
-    to_pixels(k, y, y, COPIES);
-    return y;
-}
-
 static void compare_all(chapter *c, task *k, int each) {
     const chapter_images *s = &k->set;
+    double *copies = numbers(c, COPIES, k->d);
+    flow_cnf euler;
     k->same = flow_rng_split(&k->rng);
     k->g[REAL] = compare(c, k, s->pixel + k->test * k->d, s->label + k->test, s->n - k->test);
     for (int w = 1; w <= 2; w++)
         k->g[w] = compare(c, k, sample(c, k, k->same, w, 1, each), NULL, each * k->classes);
-    k->g[COPIED] = compare(c, k, copies(c, k), NULL, COPIES);
+    /* Euler's last step goes to where lambda points; it never asks for v* at t = 1. */
+    chapter_try(c, flow_cnf_init(&euler, flow_marginal_field(&k->best), FLOW_EULER, 25, 256),
+                "flow of v*");
+    chapter_try(c, flow_cnf_sample(&euler, &k->rng, copies, COPIES), "copies");
+    flow_cnf_free(&euler);
+    to_pixels(k, copies, copies, COPIES);
+    k->g[COPIED] = compare(c, k, copies, NULL, COPIES);
 }
 
 /* The loss E|v(x_t, t) - (x1 - x0)|^2 of v* over the network's, as many rows as test, t < 0.9. */
