@@ -107,7 +107,7 @@ static void check_interval(chapter *c, map *maps, double x1, double x2) {
         double y1 = phi(m, x1), y2 = phi(m, x2), in_x = mass(c, source, m, x1, x2);
         double in_y = mass(c, density, m, fmin(y1, y2), fmax(y1, y2));
         double row[] = {m->a, m->b, m->k, x1, x2, y1, y2, in_x, in_y};
-        chapter_near(c, chapter_text(c, "mass of [%.4g, %.4g] carried by %s", x1, x2, m->name),
+        chapter_near(c, chapter_text("mass of [%.4g, %.4g] carried by %s", x1, x2, m->name),
                      in_x, in_y, 1e-9);
         chapter_row(c, row, 9);
     }

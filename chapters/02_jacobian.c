@@ -286,7 +286,7 @@ static void many_maps(chapter *c, double bend, int layers, const double *centre,
     write_path(c, &chain, centre);
     check_composition(c, &chain, rng, centre);
     for (chain.layers = 0; chain.layers <= layers; chain.layers++)
-        write_grid(c, chapter_text(c, "p_%d", chain.layers), logprob, &chain);
+        write_grid(c, chapter_text("p_%d", chain.layers), logprob, &chain);
 }
 
 int main(int argc, char **argv) {

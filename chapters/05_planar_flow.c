@@ -246,7 +246,7 @@ static void write_layers(chapter *c, const flow_chain *chain, target *t, double 
     for (int k = 0; k <= 32; k = k ? 2 * k : 2) {
         flow_chain part;
         stack(c, &part, k, chain, FLOW_FROM_NOISE, rng);
-        survey(c, chapter_text(c, "after%02d", k), &part, t, off);
+        survey(c, chapter_text("after%02d", k), &part, t, off);
         flow_chain_free(&part);
     }
 }
@@ -257,15 +257,15 @@ static void one_energy(chapter *c, target *t, int steps, int show, double *kl, d
     const int e = t->which, depth[3] = {2, 8, 32};
     const int some[3] = {steps / 4 + 1, steps / 8 * 3 + 1, steps};
     flow_chain chain[3];
-    chapter_block(c, chapter_text(c, "steps%02d", e), "step layers KL");
+    chapter_block(c, chapter_text("steps%02d", e), "step layers KL");
     for (int k = 0, begun = 0; k < 3; begun += some[k++]) {
         stack(c, &chain[k], depth[k], k ? &chain[k - 1] : NULL, FLOW_FROM_NOISE, rng);
         train(c, &chain[k], t, begun, some[k], rng);
     }
     t->beta = 1;
     for (int k = 0; k < 3; k++)
-        kl[k] = survey(c, chapter_text(c, "U%d_K%02d", e, depth[k]), &chain[k], t, off);
-    chapter_block(c, chapter_text(c, "final%02d", e), "KL of 2, 8, 32 layers");
+        kl[k] = survey(c, chapter_text("U%d_K%02d", e, depth[k]), &chain[k], t, off);
+    chapter_block(c, chapter_text("final%02d", e), "KL of 2, 8, 32 layers");
     chapter_row(c, kl, 3);
     if (e == show) write_layers(c, &chain[2], t, off, rng);
     for (int k = 0; k < 3; k++) flow_chain_free(&chain[k]);
@@ -281,8 +281,7 @@ static void energies(chapter *c, int steps, int show, flow_rng *rng) {
         off_z = chapter_worse(off_z, fabs(t.log_z - known[e - 1]));
         one_energy(c, &t, steps, show, kl, &off, rng);
         ratio = chapter_worse(ratio, chapter_worse(-kl[0] / kl[1], -kl[1] / kl[2]));
-        chapter_below(c,
-                      chapter_text(c, "U%d: KL at K = 32 (K = 2: %.2f, 8: %.3f)", e, kl[0], kl[1]),
+        chapter_below(c, chapter_text("U%d: KL at K = 32 (K = 2: %.2f, 8: %.3f)", e, kl[0], kl[1]),
                       kl[2], steps < STEPS ? 1 : most[e - 1]);
     }
     chapter_above(c, "  KL(2)/KL(8) and KL(8)/KL(32): the least", -ratio, steps < STEPS ? 0.5 : 1);
@@ -296,7 +295,7 @@ static void write_moons(chapter *c, flow_chain *chain, flow_rng *rng) {
     flow_toy_sample(FLOW_TOY_MOONS, rng, x, NULL, DRAWN);
     chapter_try(c, flow_chain_forward(chain, x, logdet, x, DRAWN), "data to noise");
     for (int k = 0; k <= 32; k += 8)
-        chapter_points(c, chapter_text(c, "moons%02d", k), "x1 x2",
+        chapter_points(c, chapter_text("moons%02d", k), "x1 x2",
                        flow_chain_points(chain, k ? k + 1 : 0), DRAWN, 2, DRAWN);
     chapter_try(c, flow_chain_sample(chain, rng, x, DRAWN), "samples");
     chapter_points(c, "samples", "x1 x2", x, DRAWN, 2, DRAWN);

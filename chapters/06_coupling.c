@@ -258,7 +258,7 @@ static void write_layers(chapter *c, flow_chain *f, flow_rng *rng) {
     chapter_try(c, flow_chain_forward(f, x, logdet, x, DRAWN), "layers");
     for (int k = 0; k <= f->count; k++) {
         const double *at = flow_chain_points(f, k), *was = flow_chain_points(f, k ? k - 1 : 0);
-        chapter_block(c, chapter_text(c, "layer%02d", k), "x1 x2 moon from1 from2");
+        chapter_block(c, chapter_text("layer%02d", k), "x1 x2 moon from1 from2");
         for (int i = 0; i < 2 * DRAWN; i += 2)
             chapter_row5(c, at[i], at[i + 1], label[i / 2], was[i], was[i + 1]);
     }
@@ -266,7 +266,7 @@ static void write_layers(chapter *c, flow_chain *f, flow_rng *rng) {
 
 static void one_model(chapter *c, results *r, int kind, int set, flow_rng *rng) {
     const int toy = plan[set].toy;
-    const char *name = chapter_text(c, "  %s on %s", model_name[kind], flow_toy_name(toy));
+    const char *name = chapter_text("  %s on %s", model_name[kind], flow_toy_name(toy));
     double x[2 * DRAWN], error, limit = plan[set].enough[kind], *got = &r->excess[set][kind];
     model m;
     build(c, &m, kind, 2, LAYERS, r->steep * plan[set].steep, rng);
@@ -286,9 +286,9 @@ static void one_model(chapter *c, results *r, int kind, int set, flow_rng *rng) 
 static void one_set(chapter *c, results *r, int set, flow_rng *rng) {
     const int toy = plan[set].toy;
     flow_toy_sample(toy, rng, r->x, NULL, c->n);
-    chapter_points(c, chapter_text(c, "data_%s", flow_toy_name(toy)), "x1 x2", r->x, c->n, 2, 1000);
+    chapter_points(c, chapter_text("data_%s", flow_toy_name(toy)), "x1 x2", r->x, c->n, 2, 1000);
     for (int kind = 0; kind < MODELS; kind++) one_model(c, r, kind, set, rng);
-    chapter_plane_block(c, chapter_text(c, "density_%s", flow_toy_name(toy)),
+    chapter_plane_block(c, chapter_text("density_%s", flow_toy_name(toy)),
                         "x1 x2 NICE RealNVP Glow MAF", r->grid, SIDE, r->density, MODELS);
 }
 

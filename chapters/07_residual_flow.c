@@ -169,6 +169,7 @@ static void model_init(chapter *c, flow_chain *flow, flow_residual_spec *spec, i
 }
 
 static void train(chapter *c, flow_chain *flow, int set, int steps, double rate, flow_rng *rng) {
+    const char *name = flow_toy_name(set);
     double x[2 * 64], loss;
     flow_opt adam;
     chapter_try(c, flow_opt_init(&adam, FLOW_ADAM, rate, flow->params), "Adam");
@@ -176,13 +177,12 @@ static void train(chapter *c, flow_chain *flow, int set, int steps, double rate,
     flow_toy_sample(set, rng, x, NULL, 64);
     chapter_try(c, flow_chain_fit(flow, x, 64), "the start");
     for (int step = 0; step < steps; step++) {
-        char where[80];
-        snprintf(where, sizeof where, "%s: training stopped at step %d", flow_toy_name(set), step);
+        const char *where = chapter_text("%s: training stopped at step %d", name, step);
         flow_toy_sample(set, rng, x, NULL, 64);
         chapter_try(c, flow_chain_nll(flow, &loss, x, 64), where);
         adam.rate = rate * flow_schedule_cosine(step, steps) * flow_schedule_warmup(step, 100);
         chapter_try(c, flow_opt_step(&adam, flow->theta, flow->grad), where);
-        chapter_progress(c, flow_toy_name(set), step + 1, steps);
+        chapter_progress(c, name, step + 1, steps);
     }
     flow_opt_free(&adam);
 }
@@ -211,7 +211,7 @@ static void write_density(chapter *c, flow_chain *flow, const char *name) {
     }
     chapter_try(c, flow_chain_logprob(flow, p, x, NODES), "the density");
     for (int i = 0; i < NODES; i++) p[i] = exp(p[i]);
-    chapter_plane_block(c, chapter_text(c, "density_%s", name), "x1 x2 p", x, SIDE, p, 1);
+    chapter_plane_block(c, chapter_text("density_%s", name), "x1 x2 p", x, SIDE, p, 1);
 }
 
 /* Samples by inversion; carried forward they are their noise again. Returns the worst error. */
@@ -226,7 +226,7 @@ static double write_samples(chapter *c, flow_chain *flow, const char *name, flow
         chapter_try(c, flow_chain_forward(flow, back + 2 * i, logdet, x + 2 * i, m), "the flow");
     }
     for (int i = 0; i < n; i++) worst = chapter_worse(worst, norm(back + 2 * i, z + 2 * i, 2));
-    chapter_points(c, chapter_text(c, "samples_%s", name), "x1 x2", x, n, 2, n);
+    chapter_points(c, chapter_text("samples_%s", name), "x1 x2", x, n, 2, n);
     return worst;
 }
 
@@ -234,7 +234,6 @@ static void trained(chapter *c, int k, flow_rng *rng) {
     const int set = plan[k].set, steps = c->quick ? 200 : plan[k].steps;
     const int points = c->quick ? 500 : 10000; /* held-out */
     const char *name = flow_toy_name(set);
-    const char *text = chapter_text(c, "%s: held-out loss - entropy (nats)", name);
     flow_residual_spec spec = {plan[k].width, 1, FLOW_LIPSWISH, plan[k].bound, 1e-6, 0, 1};
     flow_chain flow;
     double mass, above, round_trip, error, *x = chapter_alloc(c, 2 * (size_t)points);
@@ -247,6 +246,7 @@ static void trained(chapter *c, int k, flow_rng *rng) {
                                    2), "the integral");
     write_density(c, &flow, name);
     round_trip = write_samples(c, &flow, name, rng);
+    const char *text = chapter_text("%s: held-out loss - entropy (nats)", name);
     if (c->quick) chapter_say(c, text, above, "untrained: --quick");
     else chapter_below(c, text, above, plan[k].limit);
     chapter_near(c, "  integral of the density", 1, mass, c->quick ? 0.05 : 1e-3);

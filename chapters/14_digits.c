@@ -229,10 +229,10 @@ static void write_figures(chapter *c, task *k) {
     chapter_images_block(c, "copies", s, k->g[COPIED].y, 1);
     chapter_images_block(c, "copied", s, k->g[COPIED].nearest, 1);
     for (int f = 0; f <= LAST; f++) /* noise becomes digits */
-        chapter_images_block(c, chapter_text(c, "frame%02d", f), s,
+        chapter_images_block(c, chapter_text("frame%02d", f), s,
                              sample(c, k, k->same, 1, f / (double)LAST, 3), 3);
     for (int i = 0; i < GROUPS; i++)
-        chapter_points(c, chapter_text(c, "distance%d", i), "to the nearest", k->g[i].distance,
+        chapter_points(c, chapter_text("distance%d", i), "to the nearest", k->g[i].distance,
                        k->g[i].n, 1, 1000);
 }
 

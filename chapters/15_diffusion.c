@@ -167,7 +167,7 @@ static double *travel(chapter *c, flow_cnf *flow, const flow_mixture *data, doub
         chapter_try(c, flow_mixture_at(&pt, data, FLOW_LINEAR, stop[k]), "p_t");
         chapter_try(c, flow_ks(&ks, x, c->n, mixture_cdf, &pt), "Kolmogorov's distance");
         flow_mixture_free(&pt);
-        chapter_below(c, chapter_text(c, "lambda = %g, t = %g: distance from p_t", lambda, stop[k]),
+        chapter_below(c, chapter_text("lambda = %g, t = %g: distance from p_t", lambda, stop[k]),
                       ks, limit);
     }
     return x;
@@ -178,7 +178,7 @@ static void write_level(chapter *c, flow_cnf *flow, int level, double lambda, co
                         flow_rng rng) {
     double start[DRAWN], density[BINS];
     flow_normal_sample(&rng, start, DRAWN, 1);
-    chapter_block(c, chapter_text(c, "path%d", level), "t x, one path after another");
+    chapter_block(c, chapter_text("path%d", level), "t x, one path after another");
     flow->steps = 4;
     for (int i = 0; i < DRAWN; i++, chapter_gap(c)) {
         chapter_row2(c, 0, start[i]);
@@ -190,7 +190,7 @@ static void write_level(chapter *c, flow_cnf *flow, int level, double lambda, co
         }
     }
     chapter_try(c, flow_histogram(density, ends, c->n, -4, 4, BINS), "histogram");
-    chapter_block(c, chapter_text(c, "ends%d", level), "x, density of the samples");
+    chapter_block(c, chapter_text("ends%d", level), "x, density of the samples");
     for (int i = 0; i < BINS; i++) chapter_row2(c, -4 + 8 * (i + 0.5) / (double)BINS, density[i]);
 }
 

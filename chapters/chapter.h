@@ -287,21 +287,6 @@ static inline double *chapter_data_shuffled(chapter *c, flow_rng *rng, const cha
     return y;
 }
 
-/* A name for a block or a row, as printf would write it; freed by chapter_end. */
-#ifdef __GNUC__
-__attribute__((format(printf, 2, 3)))
-#endif
-static inline const char *
-chapter_text(chapter *c, const char *format, ...) {
-    enum { LENGTH = 96 };
-    char *text = (char *)chapter_alloc(c, LENGTH / sizeof(double));
-    va_list args;
-    va_start(args, format);
-    vsnprintf(text, LENGTH, format, args);
-    va_end(args);
-    return text;
-}
-
 /* ---- small mathematics ---------------------------------------------------------------------- */
 
 #define CHAPTER_PI 3.14159265358979323846
@@ -323,6 +308,23 @@ static inline double chapter_mean(const double *v, int n, double *error) {
     chapter_moments(&mean, &square, v, n, 1);
     *error = sqrt(square / n);
     return mean;
+}
+
+/* The log-density of a flow_chain, as flow_quadrature asks for it. */
+static inline int chapter_chain_logprob(void *chain, double *logp, const double *x, int n) {
+    return flow_chain_logprob((flow_chain *)chain, logp, x, n);
+}
+
+/* Mean and standard error of log p(x) - log q(x) over points x[n*2] of a toy set p, q a chain: the
+ * NLL less the entropy, an estimate of KL(p|q) with less noise than the NLL has, since both see the
+ * same points. what: for the message when q fails. */
+static inline double chapter_excess(chapter *c, flow_chain *q, int toy, const double *x, int n,
+                                    const char *what, double *error) {
+    double *logq = chapter_alloc(c, 2 * (size_t)n), *logp = logq + n;
+    chapter_try(c, flow_toy_logprob(toy, logp, x, n), "the true density");
+    chapter_try(c, flow_chain_logprob(q, logq, x, n), what);
+    for (int i = 0; i < n; i++) logp[i] -= logq[i];
+    return chapter_mean(logp, n, error);
 }
 
 /* The side^d nodes of a grid over [lo, hi]^d, ends included, the first coordinate fastest. */
@@ -349,23 +351,6 @@ static inline double chapter_slope(const double *x, const double *y, int n) {
         xy += (log(x[i]) - mx) * (log(y[i]) - my);
     }
     return xy / xx;
-}
-
-/* The log-density of a flow_chain, as flow_quadrature asks for it. */
-static inline int chapter_chain_logprob(void *chain, double *logp, const double *x, int n) {
-    return flow_chain_logprob((flow_chain *)chain, logp, x, n);
-}
-
-/* Mean and standard error of log p(x) - log q(x) over points x[n*2] of a toy set p, q a chain: the
- * NLL less the entropy, an estimate of KL(p|q) with less noise than the NLL has, since both see the
- * same points. what: for the message when q fails. */
-static inline double chapter_excess(chapter *c, flow_chain *q, int toy, const double *x, int n,
-                                    const char *what, double *error) {
-    double *logq = chapter_alloc(c, 2 * (size_t)n), *logp = logq + n;
-    chapter_try(c, flow_toy_logprob(toy, logp, x, n), "the true density");
-    chapter_try(c, flow_chain_logprob(q, logq, x, n), what);
-    for (int i = 0; i < n; i++) logp[i] -= logq[i];
-    return chapter_mean(logp, n, error);
 }
 
 /* ---- flags ---------------------------------------------------------------------------------- */
@@ -614,6 +599,22 @@ static inline void chapter_between(chapter *c, const char *quantity, double got,
 /* A row without a check: something to know, not to pass. note may be "". */
 static inline void chapter_say(chapter *c, const char *quantity, double got, const char *note) {
     chapter_print(c, quantity, "", got, "", note);
+}
+
+/* A text as printf writes it, for a row or the name of a block; the last four are kept. */
+#ifdef __GNUC__
+__attribute__((format(printf, 1, 2)))
+#endif
+static inline const char *
+chapter_text(const char *format, ...) {
+    static char kept[4][120];
+    static int made;
+    char *text = kept[made++ % 4];
+    va_list args;
+    va_start(args, format);
+    vsnprintf(text, sizeof kept[0], format, args);
+    va_end(args);
+    return text;
 }
 
 /* ---- the data file -------------------------------------------------------------------------- */
