@@ -125,6 +125,7 @@ static void fold(chapter *c, double wu) {
 typedef struct {
     int which;                /* 1 to 4 */
     double log_z, beta, rest; /* the flow sees beta U; every call adds the mean of (1 - beta) U */
+    double off;               /* how far the mass of its flows is from 1, at most */
 } target;
 
 /* U1 = ((|z| - 2)/0.4)^2/2 - log(e^(-p^2/2) + e^(-q^2/2)), p, q = (z1 -+ 2)/0.6;  U2 = p^2/2;
@@ -192,7 +193,7 @@ static void stack(chapter *c, flow_chain *chain, int k, const flow_chain *from, 
 /* A loss and its gradient: of the reverse KL, E_q[log q + beta U] of fresh samples (beta rises from
  * 0.1 to 1, lest a mode be left out) or, without a target, of the NLL of fresh moons. Returns the
  * KL = free energy at beta = 1 + log Z, or the NLL - entropy. */
-static double descent(chapter *c, flow_chain *chain, target *t, int i, int steps, flow_rng *rng) {
+static double gradient(chapter *c, flow_chain *chain, target *t, int i, int steps, flow_rng *rng) {
     double loss, x[2 * BATCH];
     if (!t) {
         flow_toy_sample(FLOW_TOY_MOONS, rng, x, NULL, BATCH);
@@ -212,7 +213,7 @@ static void train(chapter *c, flow_chain *chain, target *t, int begun, int steps
     chapter_try(c, flow_opt_init(&adam, FLOW_ADAM, 0.01, chain->params), "Adam");
     adam.beta2 = 0.99, adam.decay = 0.01; /* brings layers back from where no sample is */
     for (int i = 0; i < steps; i++) {
-        mean += descent(c, chain, t, i, steps, rng) / mark;
+        mean += gradient(c, chain, t, i, steps, rng) / mark;
         adam.rate = 0.01 * flow_schedule_cosine(i, steps);
         chapter_step(c, flow_opt_step(&adam, chain->theta, chain->grad), "Adam", i);
         chapter_progress(c, t ? "reverse KL, step" : "maximum likelihood, step", i, steps);
@@ -224,7 +225,7 @@ static void train(chapter *c, flow_chain *chain, target *t, int begun, int steps
 }
 
 /* Integrates q and q log(q/p) over [-6, 6]^2; writes q and p within [-4, 4]^2. Returns the KL. */
-static double survey(chapter *c, const char *name, flow_chain *chain, target *t, double *off) {
+static double survey(chapter *c, const char *name, flow_chain *chain, target *t) {
     const int side = c->quick ? 49 : 121, n = side * side;
     const double *x = chapter_grid(c, -6, 6, side, 2), cell = 144.0 / (side - 1) / (side - 1);
     double *logq = chapter_alloc(c, 2 * (size_t)n), *logp = logq + n, kl = 0, mass = 0;
@@ -236,24 +237,22 @@ static double survey(chapter *c, const char *name, flow_chain *chain, target *t,
         mass += q * cell, kl += q * (logq[i] - logp[i]) * cell;
         if (fmax(fabs(x[0]), fabs(x[1])) < 4.01) chapter_row4(c, x[0], x[1], q, exp(logp[i]));
     }
-    *off = chapter_worse(*off, fabs(mass - 1));
+    t->off = chapter_worse(t->off, fabs(mass - 1));
     return kl;
 }
 
 /* What remains of a chain when only its first 0, 2, 4 ... 32 planar layers are left. */
-static void write_layers(chapter *c, const flow_chain *chain, target *t, double *off,
-                         flow_rng *rng) {
+static void write_layers(chapter *c, const flow_chain *chain, target *t, flow_rng *rng) {
     for (int k = 0; k <= 32; k = k ? 2 * k : 2) {
         flow_chain part;
         stack(c, &part, k, chain, FLOW_FROM_NOISE, rng);
-        survey(c, chapter_text("after%02d", k), &part, t, off);
+        survey(c, chapter_text("after%02d", k), &part, t);
         flow_chain_free(&part);
     }
 }
 
 /* KL of 2, then 8, then 32 layers, each chain begun where the shorter one ended. */
-static void one_energy(chapter *c, target *t, int steps, int show, double *kl, double *off,
-                       flow_rng *rng) {
+static void one_energy(chapter *c, target *t, int steps, int show, double *kl, flow_rng *rng) {
     const int e = t->which, depth[3] = {2, 8, 32};
     const int some[3] = {steps / 4 + 1, steps / 8 * 3 + 1, steps};
     flow_chain chain[3];
@@ -264,10 +263,10 @@ static void one_energy(chapter *c, target *t, int steps, int show, double *kl, d
     }
     t->beta = 1;
     for (int k = 0; k < 3; k++)
-        kl[k] = survey(c, chapter_text("U%d_K%02d", e, depth[k]), &chain[k], t, off);
+        kl[k] = survey(c, chapter_text("U%d_K%02d", e, depth[k]), &chain[k], t);
     chapter_block(c, chapter_text("final%02d", e), "KL of 2, 8, 32 layers");
     chapter_row(c, kl, 3);
-    if (e == show) write_layers(c, &chain[2], t, off, rng);
+    if (e == show) write_layers(c, &chain[2], t, rng);
     for (int k = 0; k < 3; k++) flow_chain_free(&chain[k]);
 }
 
@@ -275,11 +274,12 @@ static void energies(chapter *c, int steps, int show, flow_rng *rng) {
     const double most[4] = {0.03, 0.03, 0.1, 0.1}, known[4] = {1.87750, 2.08209, 2.64171, 2.68297};
     double off = 0, off_z = 0, ratio = -1e9, z, kl[3];
     for (int e = 1; e <= 4; e++) {
-        target t = {e, 0, 1, 0};
+        target t = {e, 0, 1, 0, 0};
         chapter_try(c, flow_quadrature(&z, target_logprob, &t, -6, 6, 200, 2), "Z");
         t.log_z = log(z);
         off_z = chapter_worse(off_z, fabs(t.log_z - known[e - 1]));
-        one_energy(c, &t, steps, show, kl, &off, rng);
+        one_energy(c, &t, steps, show, kl, rng);
+        off = chapter_worse(off, t.off);
         ratio = chapter_worse(ratio, chapter_worse(-kl[0] / kl[1], -kl[1] / kl[2]));
         chapter_below(c, chapter_text("U%d: KL at K = 32 (K = 2: %.2f, 8: %.3f)", e, kl[0], kl[1]),
                       kl[2], steps < STEPS ? 1 : most[e - 1]);
@@ -289,23 +289,11 @@ static void energies(chapter *c, int steps, int show, flow_rng *rng) {
     chapter_near(c, "  ln Z of the energies: off the known by", 0, off_z, 1e-5);
 }
 
-/* The moons on their way to noise, and samples, which come the other way. */
-static void write_moons(chapter *c, flow_chain *chain, flow_rng *rng) {
-    double x[2 * DRAWN], logdet[DRAWN] = {0};
-    flow_toy_sample(FLOW_TOY_MOONS, rng, x, NULL, DRAWN);
-    chapter_try(c, flow_chain_forward(chain, x, logdet, x, DRAWN), "data to noise");
-    for (int k = 0; k <= 32; k += 8)
-        chapter_points(c, chapter_text("moons%02d", k), "x1 x2",
-                       flow_chain_points(chain, k ? k + 1 : 0), DRAWN, 2, DRAWN);
-    chapter_try(c, flow_chain_sample(chain, rng, x, DRAWN), "samples");
-    chapter_points(c, "samples", "x1 x2", x, DRAWN, 2, DRAWN);
-}
-
 /* Data -> noise, scored by the mean of log p - log q over fresh points, whose noise is small. */
 static void moons(chapter *c, int steps, flow_rng *rng) {
     const int n = c->quick && c->n > 2000 ? 2000 : c->n;
     double *x = chapter_alloc(c, 2 * (size_t)n), limit = steps < STEPS ? 0.5 : 0.04;
-    double gap, error, mass;
+    double gap, error, mass, y[2 * DRAWN], logdet[DRAWN] = {0};
     flow_chain chain;
     stack(c, &chain, 32, NULL, FLOW_TO_NOISE, rng);
     chapter_block(c, "steps00", "step layers excess");
@@ -317,7 +305,14 @@ static void moons(chapter *c, int steps, flow_rng *rng) {
     chapter_try(c, flow_quadrature(&mass, chapter_chain_logprob, &chain, -8, 8, 200, 2),
                 "the mass");
     chapter_near(c, "  mass of the density", 1, mass, 1e-3);
-    write_moons(c, &chain, rng);
+
+    flow_toy_sample(FLOW_TOY_MOONS, rng, y, NULL, DRAWN);
+    chapter_try(c, flow_chain_forward(&chain, y, logdet, y, DRAWN), "data to noise");
+    for (int k = 0; k <= 32; k += 8)
+        chapter_points(c, chapter_text("moons%02d", k), "x1 x2",
+                       flow_chain_points(&chain, k ? k + 1 : 0), DRAWN, 2, DRAWN);
+    chapter_try(c, flow_chain_sample(&chain, rng, y, DRAWN), "samples");
+    chapter_points(c, "samples", "x1 x2", y, DRAWN, 2, DRAWN);
     flow_chain_free(&chain);
 }
 
