@@ -122,7 +122,7 @@ static double kl_at(void *ctx, double x) {
 
 static double integral(chapter *c, flow_fn f, const flow_mixture *p, const flow_mixture *q) {
     pair m = {p, q};
-    double value;
+    double value = 0;
     chapter_try(c, flow_integrate(&value, f, &m, -12, 12), "an integral");
     return value;
 }

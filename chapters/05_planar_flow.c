@@ -293,7 +293,7 @@ static void energies(chapter *c, int steps, int show, flow_rng *rng) {
 static void moons(chapter *c, int steps, flow_rng *rng) {
     const int n = c->quick && c->n > 2000 ? 2000 : c->n;
     double *x = chapter_alloc(c, 2 * (size_t)n), limit = steps < STEPS ? 0.5 : 0.04;
-    double gap, error, mass, y[2 * DRAWN], logdet[DRAWN] = {0};
+    double gap, error, mass = 0, y[2 * DRAWN], logdet[DRAWN] = {0};
     flow_chain chain;
     stack(c, &chain, 32, NULL, FLOW_TO_NOISE, rng);
     chapter_block(c, "steps00", "step layers excess");
