@@ -24,7 +24,7 @@
 
 /* ---- config --------------------------------------------------------------------------------- */
 
-#define MAPS 7     /* in main's table ... */
+#define MAPS 7     /* in seven_maps' table ... */
 #define POWER 5    /* ... where x^k stands here */
 #define POINTS 400 /* of a drawn curve */
 #define BINS 40    /* of a histogram */
@@ -39,6 +39,17 @@ typedef struct {
     int gaussian;  /* the source: N(0, 1), or else U(0, 1) */
     double y0, y1; /* the image of [0, 1], or of [-8, 8], which holds all but 1e-15 of N(0, 1) */
 } map;
+
+static void seven_maps(map *maps, double k, double a, double b) {
+    const map all[MAPS] = {{"2x", 0, 2, 1, 0, 0, 2},
+                           {"1 - sqrt(x)", 1, -1, 0.5, 0, 0, 1},
+                           {"a + b x", a, b, 1, 1, a - 8 * fabs(b), a + 8 * fabs(b)},
+                           {"x^(k/4)", 0, 1, k / 4, 0, 0, 1},
+                           {"x^(k/2)", 0, 1, k / 2, 0, 0, 1},
+                           {"x^k", 0, 1, k, 0, 0, 1}, /* at POWER */
+                           {"x^(2k)", 0, 1, 2 * k, 0, 0, 1}};
+    memcpy(maps, all, sizeof all);
+}
 
 /* ---- compute -------------------------------------------------------------------------------- */
 
@@ -96,9 +107,8 @@ static void check_interval(chapter *c, map *maps, double x1, double x2) {
         double y1 = phi(m, x1), y2 = phi(m, x2), in_x = mass(c, source, m, x1, x2);
         double in_y = mass(c, density, m, fmin(y1, y2), fmax(y1, y2));
         double row[] = {m->a, m->b, m->k, x1, x2, y1, y2, in_x, in_y};
-        char label[80];
-        snprintf(label, sizeof label, "mass of [%.4g, %.4g] carried by %.16s", x1, x2, m->name);
-        chapter_near(c, label, in_x, in_y, 1e-9);
+        chapter_near(c, chapter_text("mass of [%.4g, %.4g] carried by %s", x1, x2, m->name),
+                     in_x, in_y, 1e-9);
         chapter_row(c, row, 9);
     }
 }
@@ -111,11 +121,11 @@ static void check_rule(chapter *c, map *maps) {
         total = chapter_worse(total, fabs(mass(c, density, m, m->y0, m->y1) - 1));
         for (int j = 0; j < POINTS; j++) {
             double u = (j + 0.5) / POINTS, x = m->gaussian ? 16 * u - 8 : u, y = phi(m, x);
-            double row[] = {x, y, source(m, x), density(m, y)}, z = (y - m->a) / m->b;
+            double p = density(m, y), z = (y - m->a) / m->b;
             double bell = exp(-z * z / 2) / (2.5066282746310005 * fabs(m->b));
-            forms = chapter_worse(forms, fabs(density_by_inverse(m, y) / row[3] - 1));
-            if (m->gaussian) normal = chapter_worse(normal, fabs(row[3] / bell - 1));
-            chapter_row(c, row, 4);
+            forms = chapter_worse(forms, fabs(density_by_inverse(m, y) / p - 1));
+            if (m->gaussian) normal = chapter_worse(normal, fabs(p / bell - 1));
+            chapter_row4(c, x, y, source(m, x), p);
         }
     }
     chapter_near(c, "integral of p_y for x^k", 1, mass(c, density, maps + POWER, 0, 1), 1e-9);
@@ -127,10 +137,7 @@ static void check_rule(chapter *c, map *maps) {
 static void write_histogram(chapter *c, const map *m, const double *y, int n) {
     double bins[BINS], width = (m->y1 - m->y0) / BINS;
     chapter_try(c, flow_histogram(bins, y, n, m->y0, m->y1, BINS), "histogram");
-    for (int b = 0; b < BINS; b++) {
-        double row[] = {m->y0 + (b + 0.5) * width, bins[b], width, (double)n};
-        chapter_row(c, row, 4);
-    }
+    for (int b = 0; b < BINS; b++) chapter_row4(c, m->y0 + (b + 0.5) * width, bins[b], width, n);
     chapter_gap(c);
 }
 
@@ -142,7 +149,8 @@ static double identity(void *ctx, double u) {
 /* If p_y is y's density, u = integral of p_y below y is uniform: KS, how far the samples'
  * distribution function strays from the diagonal, passes its 1% critical value in at most 1% of
  * tests [Massart 1990]. Many small tests are counted; all n together are held to 1e-6. */
-static void check_samples(chapter *c, map *maps, flow_rng *rng, double *y, double *u) {
+static void check_samples(chapter *c, map *maps, flow_rng *rng) {
+    double *y = chapter_alloc(c, 2 * (size_t)c->n), *u = y + c->n;
     double ks, worst = 0, past = 0, tests = MAPS * (c->n / BATCH);
     chapter_block(c, "histograms", "y density width n");
     for (map *m = maps; m < maps + MAPS; m++) {
@@ -168,57 +176,59 @@ static int landed(const chapter *c, int f) {
 
 /* Is the mean of v[n] as expected, to within six standard errors? */
 static void check_mean(chapter *c, const char *what, double expected, const double *v, int n) {
-    double mean = 0, square = 0;
-    for (int i = 0; i < n; i++) mean += v[i] / n;
-    for (int i = 0; i < n; i++) square += (v[i] - mean) * (v[i] - mean);
-    chapter_near(c, what, expected, mean, 6 * sqrt(square / (n - 1.0) / n));
+    double error, mean = chapter_mean(v, n, &error);
+    chapter_near(c, what, expected, mean, 6 * error * sqrt(n / (n - 1.0)));
+}
+
+/* square[f] = sum_b (f_b - m_b)^2, the histogram's error when landed(f) samples make it. */
+static void errors(chapter *c, double *square, const double *want, const double *y) {
+    double bins[BINS];
+    for (int f = 0; f <= FRAMES; f++) {
+        chapter_try(c, flow_histogram(bins, y, landed(c, f), 0, 1, BINS), "histogram");
+        square[f] = 0;
+        for (int b = 0; b < BINS; b++)
+            square[f] += (bins[b] / BINS - want[b]) * (bins[b] / BINS - want[b]);
+    }
 }
 
 /* Of n samples a share f_b falls into the bin of mass m_b, with variance m_b (1 - m_b)/n. Hence
  *     E sum_b (f_b - m_b)^2 = (1 - sum_b m_b^2)/n
  * whatever the map: the histogram's error falls as n^(-1/2). Each run fits its own slope, from
  * sqrt(n) to n samples. */
-static void check_error(chapter *c, map *m, flow_rng *rng, double *y) {
-    double want[BINS], bins[BINS], fit[200], last[200], mean[FRAMES + 1] = {0}, left = 1, reach = 0;
-    int runs = c->quick ? 50 : 200, half = FRAMES / 2;
+static void check_error(chapter *c, map *m, flow_rng *rng) {
+    enum { RUNS = 200, HALF = FRAMES / 2 };
+    double *y = chapter_alloc(c, (size_t)c->n), want[BINS], square[FRAMES + 1], left = 1;
+    double fit[RUNS] = {0}, last[RUNS], mean[FRAMES + 1] = {0}, reach = 0;
+    const int runs = c->quick ? RUNS / 4 : RUNS;
     for (int b = 0; b < BINS; b++) {
         want[b] = mass(c, density, m, (double)b / BINS, (b + 1.0) / BINS);
         left -= want[b] * want[b];
     }
-    for (int f = half; f <= FRAMES; f++) reach += (f - 1.5 * half) * log(landed(c, f));
+    for (int f = HALF; f <= FRAMES; f++) reach += (f - 1.5 * HALF) * log(landed(c, f));
     for (int r = 0; r < runs; r++) {
         carry(m, rng, y, c->n);
         chapter_progress(c, "runs", r + 1, runs);
-        fit[r] = 0;
-        for (int f = 0; f <= FRAMES; f++) {
-            double square = 0;
-            chapter_try(c, flow_histogram(bins, y, landed(c, f), 0, 1, BINS), "histogram");
-            for (int b = 0; b < BINS; b++) {
-                double gap = bins[b] / BINS - want[b];
-                square += gap * gap;
-            }
-            if (f >= half) fit[r] += (f - 1.5 * half) * log(square) / 2 / reach;
-            mean[f] += square / runs;
-            last[r] = square * c->n / left;
-        }
+        errors(c, square, want, y);
+        for (int f = 0; f <= FRAMES; f++) mean[f] += square[f] / runs;
+        for (int f = HALF; f <= FRAMES; f++)
+            fit[r] += (f - 1.5 * HALF) * log(square[f]) / 2 / reach;
+        last[r] = square[FRAMES] * c->n / left;
     }
     chapter_block(c, "errors", "n rms theory");
-    for (int f = 0; f <= FRAMES; f++) {
-        double n = landed(c, f), row[] = {n, sqrt(mean[f]), sqrt(left / n)};
-        chapter_row(c, row, 3);
-    }
+    for (int f = 0; f <= FRAMES; f++)
+        chapter_row3(c, landed(c, f), sqrt(mean[f]), sqrt(left / landed(c, f)));
     check_mean(c, "slope of log error on log n, mean of the runs", -0.5, fit, runs);
     check_mean(c, "mean squared error at n, over theory's", 1, last, runs);
 }
 
 /* Some samples to draw on their way, each with the frame in which it lands, and the histograms. */
-static void release(chapter *c, const map *m, flow_rng *rng, double *y) {
+static void release(chapter *c, const map *m, flow_rng *rng) {
+    double *y = chapter_alloc(c, (size_t)c->n);
     carry(m, rng, y, c->n);
     chapter_block(c, "carried", "x y frame");
-    for (int i = 0; i < c->n; i++) {
-        double row[] = {inverse(m, y[i]), y[i], FRAMES * log(i + 1) / log(c->n)};
-        if (i < 40 || i % (i / 40) == 0) chapter_row(c, row, 3);
-    }
+    for (int i = 0; i < c->n; i++)
+        if (i < 40 || i % (i / 40) == 0)
+            chapter_row3(c, inverse(m, y[i]), y[i], FRAMES * log(i + 1) / log(c->n));
     chapter_block(c, "frames", "y density width landed");
     for (int f = 0; f <= FRAMES; f++) write_histogram(c, m, y, landed(c, f));
 }
@@ -232,6 +242,7 @@ int main(int argc, char **argv) {
                                   {"--x2", CHAPTER_REAL, &x2, "its upper end"}};
     chapter c;
     flow_rng rng;
+    map maps[MAPS];
     chapter_begin(&c, argc, argv, "01_change_of_variables",
                   "what a map of the line does to a density", 10000, flags, 5);
     chapter_require(&c, k >= 0.2 && k <= 5, "--k", "a number from 0.2 to 5");
@@ -239,21 +250,13 @@ int main(int argc, char **argv) {
     chapter_require(&c, fabs(b) >= 0.01 && fabs(b) <= 100, "--b", "0.01 to 100, or its negative");
     chapter_require(&c, 0 <= x1 && x1 < x2 && x2 <= 1, "--x1, --x2", "0 <= x1 < x2 <= 1");
     chapter_require(&c, c.n >= BATCH, "--n", "at least 100");
-
-    map maps[MAPS] = {{"2x", 0, 2, 1, 0, 0, 2},
-                      {"1 - sqrt(x)", 1, -1, 0.5, 0, 0, 1},
-                      {"a + b x", a, b, 1, 1, a - 8 * fabs(b), a + 8 * fabs(b)},
-                      {"x^(k/4)", 0, 1, k / 4, 0, 0, 1},
-                      {"x^(k/2)", 0, 1, k / 2, 0, 0, 1},
-                      {"x^k", 0, 1, k, 0, 0, 1},
-                      {"x^(2k)", 0, 1, 2 * k, 0, 0, 1}};
-    double *y = chapter_alloc(&c, (size_t)c.n), *u = chapter_alloc(&c, (size_t)c.n);
+    seven_maps(maps, k, a, b);
     flow_rng_init(&rng, c.seed);
     check_interval(&c, maps, x1, x2);
     check_rule(&c, maps);
-    check_samples(&c, maps, &rng, y, u);
-    check_error(&c, maps + POWER, &rng, y);
-    release(&c, maps + POWER, &rng, y);
+    check_samples(&c, maps, &rng);
+    check_error(&c, maps + POWER, &rng);
+    release(&c, maps + POWER, &rng);
     return chapter_end(&c);
 }
 

@@ -32,7 +32,8 @@
 #define BINS 50      /* bins a side of the histogram ... */
 #define SUB 4        /* ... and midpoints a side in each, for its mass */
 #define SIDE 64      /* points on a side of a square */
-#define SQUARES 17   /* of side 4, 2, 1 ... 1/16384 */
+#define SQUARES 17   /* of side 4, 2, 1 ... 1/16384 ... */
+#define FIT 5        /* ... and how many of the smallest give the slope */
 #define SAMPLES 1000 /* sent through the composition */
 
 /* phi_K o ... o phi_1 with phi_k(x) = [x1 + t sin(x2 + k-1), x2 + t sin(x1 - k+1)]: the first is
@@ -58,21 +59,18 @@ static image apply(const map *m, int k, const double *x) {
     return i;
 }
 
-/* Newton's method for phi_k(x) = y, from x = y: solve J dx = y - phi_k(x), x <- x + dx. x may be
- * y. *logdet = log|det J_k(x)|, of the map, not of its inverse. */
-static int invert(const map *m, int k, double *x, double *logdet, const double *y) {
-    double at[2] = {y[0], y[1]};
+/* Newton's method for phi_k(x) = y, from x = y, in place: solve J dx = y - phi_k(x), x <- x + dx.
+ * *logdet = log|det J_k(x)|, of the map, not of its inverse. */
+static int invert(const map *m, int k, double *x, double *logdet) {
+    const double y[2] = {x[0], x[1]};
     for (int step = 0; step < 50; step++) {
-        image i = apply(m, k, at);
+        image i = apply(m, k, x);
         double dx[2] = {y[0] - i.y[0], y[1] - i.y[1]};
         flow_lu_solve(i.lu, i.piv, dx, 2);
-        at[0] += dx[0];
-        at[1] += dx[1];
+        x[0] += dx[0];
+        x[1] += dx[1];
         *logdet = i.logdet;
-        if (!(fabs(dx[0]) + fabs(dx[1]) <= 1e-12 * (1 + fabs(at[0]) + fabs(at[1])))) continue;
-        x[0] = at[0];
-        x[1] = at[1];
-        return FLOW_OK;
+        if (fabs(dx[0]) + fabs(dx[1]) <= 1e-12 * (1 + fabs(x[0]) + fabs(x[1]))) return FLOW_OK;
     }
     return FLOW_E_CONVERGE;
 }
@@ -83,7 +81,7 @@ static int logprob(void *ctx, double *logp, const double *y, int n) {
     for (int i = 0; i < n; i++) {
         double x[2] = {y[2 * i], y[2 * i + 1]}, sum = 0, logdet = 0;
         for (int k = m->layers; k >= 1; k--) {
-            int err = invert(m, k, x, &logdet, x);
+            int err = invert(m, k, x, &logdet);
             if (err < 0) return err;
             sum += logdet;
         }
@@ -93,6 +91,17 @@ static int logprob(void *ctx, double *logp, const double *y, int n) {
     return FLOW_OK;
 }
 
+/* Takes x_0 = y to x_K and returns the sum of the K log|det J_k(x_(k-1))|. */
+static double push(const map *m, double *y) {
+    double sum = 0;
+    for (int k = 1; k <= m->layers; k++) {
+        image i = apply(m, k, y);
+        sum += i.logdet;
+        memcpy(y, i.y, sizeof i.y);
+    }
+    return sum;
+}
+
 /* log|det J_1(x)|, and all layers as one map: what the pictures and the brute force ask for. */
 static int logdet_1(void *ctx, double *logdet, const double *x, int n) {
     for (int i = 0; i < n; i++) logdet[i] = apply((const map *)ctx, 1, x + 2 * i).logdet;
@@ -100,13 +109,8 @@ static int logdet_1(void *ctx, double *logdet, const double *x, int n) {
 }
 
 static int compose(void *ctx, double *y, const double *x) {
-    const map *m = (const map *)ctx;
-    y[0] = x[0];
-    y[1] = x[1];
-    for (int k = 1; k <= m->layers; k++) {
-        image i = apply(m, k, y);
-        memcpy(y, i.y, sizeof i.y);
-    }
+    memcpy(y, x, 2 * sizeof *y);
+    push((const map *)ctx, y);
     return FLOW_OK;
 }
 
@@ -133,21 +137,21 @@ static double measure(const map *m, const double *c, double h, double *area) {
 /* By Taylor the mean of det J over the square is det J(c) within t^2 h^2/12, and the distance is
  * (t h^2/8) |(sin c2, sin c1)| within sqrt(2) t h^3/48. */
 static void check_square(chapter *c, const map *m, const double *centre) {
-    double det = exp(apply(m, 1, centre).logdet), t = fabs(m->t), area, fit = 0, h = 4;
-    double bend = t / 8 * hypot(sin(centre[0]), sin(centre[1]));
+    double det = exp(apply(m, 1, centre).logdet), t = fabs(m->t), area;
+    double bend = t / 8 * hypot(sin(centre[0]), sin(centre[1])), side[SQUARES], distance[SQUARES];
     chapter_near(c, "det J at c by LU: 1 - t^2 cos c1 cos c2",
                  1 - t * t * cos(centre[0]) * cos(centre[1]), det, 1e-14);
     chapter_block(c, "squares", "h ratio det distance bend");
-    for (int i = 0; i < SQUARES; i++, h /= 2) {
-        double distance = measure(m, centre, h, &area);
-        double row[] = {h, area / (h * h), det, distance, bend * h * h};
-        chapter_row(c, row, 5);
-        if (i >= SQUARES - 5) fit += (SQUARES - 3 - i) * log(distance) / (10 * log(2.0));
-        if (i != SQUARES - 5) continue;
-        chapter_near(c, "area ratio of a square of side 1/1024", det, row[1], h * h / 10);
-        chapter_near(c, "its distance to the parallelogram, / h^2", bend, distance / (h * h),
+    for (int i = 0; i < SQUARES; i++) {
+        double h = side[i] = ldexp(4, -i);
+        distance[i] = measure(m, centre, h, &area);
+        chapter_row5(c, h, area / (h * h), det, distance[i], bend * h * h);
+        if (i != SQUARES - FIT) continue;
+        chapter_near(c, "area ratio of a square of side 1/1024", det, area / (h * h), h * h / 10);
+        chapter_near(c, "its distance to the parallelogram, / h^2", bend, distance[i] / (h * h),
                      t * h / 30);
     }
+    double fit = chapter_slope(side + SQUARES - FIT, distance + SQUARES - FIT, FIT);
     if (bend > 0.01 * t)
         chapter_near(c, "slope of log distance on log h", 2, fit, 0.02);
     else
@@ -173,11 +177,10 @@ static void write_net(chapter *c, const map *m, const char *name, const double *
 static void write_grid(chapter *c, const char *name, flow_logprob_fn f, map *m) {
     chapter_block(c, name, "x1 x2 value");
     for (int i = 0; i < GRID * GRID; i++) {
-        double row[3] = {EDGE * ((i % GRID + 0.5) / GRID * 2 - 1),
-                         EDGE * ((i / GRID + 0.5) / GRID * 2 - 1)};
-        chapter_try(c, f(m, &row[2], row, 1), name);
-        row[2] = exp(row[2]);
-        chapter_row(c, row, 3);
+        double x[2] = {EDGE * ((i % GRID + 0.5) / GRID * 2 - 1),
+                       EDGE * ((i / GRID + 0.5) / GRID * 2 - 1)}, value;
+        chapter_try(c, f(m, &value, x, 1), name);
+        chapter_row3(c, x[0], x[1], exp(value));
         if (i % GRID == GRID - 1) chapter_gap(c);
     }
 }
@@ -202,11 +205,10 @@ static void check_histogram(chapter *c, map *m, const double *y) {
     for (int i = 0; i < BINS * BINS; i++) {
         double x1 = i % BINS * side - EDGE, x2 = i / BINS * side - EDGE;
         double p = box_mass(c, m, x1, x2, side), gap = bins[i] * side * side - p;
-        double row[] = {x1 + side / 2, x2 + side / 2, bins[i]};
         error += gap * gap;
         want += p * (1 - p) / c->n;
         square += p * p;
-        chapter_row(c, row, 3);
+        chapter_row3(c, x1 + side / 2, x2 + side / 2, bins[i]);
         if (i % BINS == BINS - 1) chapter_gap(c);
     }
     chapter_near(c, "histogram of phi(x): squared error / theory", 1, error / want,
@@ -216,11 +218,12 @@ static void check_histogram(chapter *c, map *m, const double *y) {
 /* x ~ N(0, I) pushed through phi. */
 static void check_push(chapter *c, map *m, flow_rng *rng) {
     double *x = chapter_alloc(c, 2 * (size_t)c->n), *y = chapter_alloc(c, 2 * (size_t)c->n);
-    double back = 0, mass, z[2], logdet;
+    double back = 0, mass, logdet;
     flow_normal_sample(rng, x, c->n, 2);
     for (int i = 0; i < c->n; i++) {
         compose(m, y + 2 * i, x + 2 * i);
-        chapter_try(c, invert(m, 1, z, &logdet, y + 2 * i), "Newton's method");
+        double z[2] = {y[2 * i], y[2 * i + 1]};
+        chapter_try(c, invert(m, 1, z, &logdet), "Newton's method");
         back = chapter_worse(back, hypot(z[0] - x[2 * i], z[1] - x[2 * i + 1]));
     }
     chapter_near(c, "Newton's way back from phi(x), worst sample", 0, back, 1e-11);
@@ -229,24 +232,29 @@ static void check_push(chapter *c, map *m, flow_rng *rng) {
     chapter_near(c, "integral of p_y over the plane", 1, mass, c->quick ? 1e-5 : 1e-7);
 }
 
-/* A sample takes log p along: log p_k(x_k) = log p_(k-1)(x_(k-1)) - log|det J_k(x_(k-1))|. The
- * brute force knows of no layers: it differentiates the whole composition. */
+/* A sample takes log p along: log p_k(x_k) = log p_(k-1)(x_(k-1)) - log|det J_k(x_(k-1))|. */
+static void write_path(chapter *c, const map *m, const double *x0) {
+    double at[2] = {x0[0], x0[1]}, p0, det = 1, sum = 0;
+    flow_normal_logprob(&p0, x0, 1, 2);
+    chapter_block(c, "path", "k x1 x2 det p");
+    for (int k = 0; k <= m->layers; k++) {
+        chapter_row5(c, k, at[0], at[1], det, exp(p0 - sum));
+        image next = apply(m, k + 1, at);
+        memcpy(at, next.y, sizeof at);
+        sum += next.logdet;
+        det = exp(next.logdet);
+    }
+}
+
+/* The brute force knows of no layers: it differentiates the whole composition. */
 static void check_composition(chapter *c, map *m, flow_rng *rng, const double *centre) {
     double whole = 0, ends = 0, astray = 0, mass, x[2 * SAMPLES];
     flow_normal_sample(rng, x, SAMPLES, 2);
     memcpy(x, centre, 2 * sizeof *x); /* the sample whose way is drawn */
-    chapter_block(c, "path", "k x1 x2 det p");
-    for (int i = 0; i < SAMPLES; i++) {
-        double *x0 = x + 2 * i, at[2] = {x0[0], x0[1]}, p0, logp, brute = 0, sum = 0, stay = 0;
+    for (double *x0 = x; x0 < x + 2 * SAMPLES; x0 += 2) {
+        double at[2] = {x0[0], x0[1]}, p0, logp, brute = 0, sum = push(m, at), stay = 0;
+        for (int k = 1; k <= m->layers; k++) stay += apply(m, k, x0).logdet;
         flow_normal_logprob(&p0, x0, 1, 2);
-        for (int k = 0; k <= m->layers; k++) {
-            image to = apply(m, k, at);
-            if (k > 0) memcpy(at, to.y, sizeof at);
-            if (k > 0) sum += to.logdet;
-            if (k > 0) stay += apply(m, k, x0).logdet;
-            double row[] = {(double)k, at[0], at[1], k > 0 ? exp(to.logdet) : 1, exp(p0 - sum)};
-            if (i == 0) chapter_row(c, row, 5);
-        }
         chapter_try(c, logprob(m, &logp, at, 1), "Newton's method");
         chapter_try(c, flow_check_logdet(&brute, compose, m, x0, 2, 1e-5), "brute force");
         whole = chapter_worse(whole, fabs(sum - brute));
@@ -260,8 +268,29 @@ static void check_composition(chapter *c, map *m, flow_rng *rng, const double *c
     chapter_near(c, "integral of p_K over the plane", 1, mass, c->quick ? 1e-3 : 1e-5);
 }
 
+static void one_map(chapter *c, double t, const double *centre, flow_rng *rng) {
+    const double origin[2] = {0, 0};
+    map phi = {t, 1};
+    check_square(c, &phi, centre);
+    write_net(c, &phi, "plane", origin, 8);
+    write_net(c, &phi, "zoom_a", centre, 2);
+    write_net(c, &phi, "zoom_b", centre, 0.7);
+    write_net(c, &phi, "zoom_c", centre, 0.2);
+    write_grid(c, "determinant", logdet_1, &phi);
+    check_push(c, &phi, rng);
+    write_grid(c, "rule", logprob, &phi);
+}
+
+static void many_maps(chapter *c, double bend, int layers, const double *centre, flow_rng *rng) {
+    map chain = {bend, layers};
+    write_path(c, &chain, centre);
+    check_composition(c, &chain, rng, centre);
+    for (chain.layers = 0; chain.layers <= layers; chain.layers++)
+        write_grid(c, chapter_text("p_%d", chain.layers), logprob, &chain);
+}
+
 int main(int argc, char **argv) {
-    double t = 0.8, centre[2] = {1, 0.5}, bend = 0.6, origin[2] = {0, 0};
+    double t = 0.8, centre[2] = {1, 0.5}, bend = 0.6;
     int layers = 5;
     const chapter_flag flags[] = {{"--t", CHAPTER_REAL, &t, "strength of phi, up to 0.9"},
                                   {"--c1", CHAPTER_REAL, &centre[0], "centre of the squares"},
@@ -279,21 +308,8 @@ int main(int argc, char **argv) {
     chapter_require(&c, c.n >= 500, "--n", "at least 500");
     flow_rng_init(&rng, c.seed);
 
-    map phi = {t, 1}, chain = {bend, layers};
-    check_square(&c, &phi, centre);
-    write_net(&c, &phi, "plane", origin, 8);
-    write_net(&c, &phi, "zoom_a", centre, 2);
-    write_net(&c, &phi, "zoom_b", centre, 0.7);
-    write_net(&c, &phi, "zoom_c", centre, 0.2);
-    write_grid(&c, "determinant", logdet_1, &phi);
-    check_push(&c, &phi, &rng);
-    write_grid(&c, "rule", logprob, &phi);
-    check_composition(&c, &chain, &rng, centre);
-    for (chain.layers = 0; chain.layers <= layers; chain.layers++) {
-        char name[] = "p_0";
-        name[2] = (char)('0' + chain.layers);
-        write_grid(&c, name, logprob, &chain);
-    }
+    one_map(&c, t, centre, &rng);
+    many_maps(&c, bend, layers, centre, &rng);
     return chapter_end(&c);
 }
 

@@ -59,6 +59,18 @@ static double coin_score(void *ctx, double p, double *slope) {
     return sum;
 }
 
+static void write_coin(chapter *c, const flips *f, double best) {
+    const double marks[3] = {0.1, 0.5, best}, most = log_likelihood(f, best);
+    chapter_block(c, "coin", "p likelihood/maximum");
+    for (int i = 0; i <= 400; i++)
+        chapter_row2(c, i / 400.0, exp(log_likelihood(f, i / 400.0) - most));
+    chapter_block(c, "marks", "p likelihood likelihood/maximum; the last row is the maximum");
+    for (int i = 0; i < 3; i++) {
+        const double likelihood = exp(log_likelihood(f, marks[i]));
+        chapter_row3(c, marks[i], likelihood, likelihood / exp(most));
+    }
+}
+
 static void coin(chapter *c, const char *text) {
     flips f = read_flips(c, text);
     double best = f.heads == 0 ? 0 : 1; /* all of one kind: the maximum is at the end, no root */
@@ -73,26 +85,18 @@ static void coin(chapter *c, const char *text) {
     chapter_below(c, "  log L within 1% of it, at most its own",
                   fmax(log_likelihood(&f, fmax(0, best - 0.01)),
                        log_likelihood(&f, fmin(1, best + 0.01))) - log_likelihood(&f, best), 1e-12);
-    chapter_block(c, "coin", "p likelihood/maximum");
-    for (int i = 0; i <= 400; i++) {
-        const double p = i / 400.0;
-        const double row[] = {p, exp(log_likelihood(&f, p) - log_likelihood(&f, best))};
-        chapter_row(c, row, 2);
-    }
-    const double marks[3][3] = {{0.1, exp(log_likelihood(&f, 0.1)), 0},
-                                {0.5, exp(log_likelihood(&f, 0.5)), 0},
-                                {best, exp(log_likelihood(&f, best)), 0}};
-    chapter_block(c, "marks", "p likelihood likelihood/maximum; the last row is the maximum");
-    for (int i = 0; i < 3; i++) {
-        const double row[] = {marks[i][0], marks[i][1], marks[i][1] / marks[2][1]};
-        chapter_row(c, row, 3);
-    }
+    write_coin(c, &f, best);
 }
 
 /* ---- two humps and one Gaussian ------------------------------------------------------------- */
 
 typedef struct {
-    flow_mixture p, q;
+    flow_mixture p, covers, seeks; /* the humps; the Gaussians of least forward and reverse KL */
+    double gap, m, v, theta[2];    /* mean and variance of p; (mean, log std) of the last */
+} fits;
+
+typedef struct {
+    const flow_mixture *p, *q;
 } pair;
 
 static void gaussian(chapter *c, flow_mixture *q, double mean, double std) {
@@ -106,46 +110,41 @@ static double logprob(const flow_mixture *m, double x) {
     return logp;
 }
 
-/* The integrands of entropy, cross-entropy and the two KL divergences. */
-static double entropy_at(void *ctx, double x) {
-    const pair *m = (const pair *)ctx;
-    return -exp(logprob(&m->p, x)) * logprob(&m->p, x);
-}
+/* The integrands of -E_p[log q], which is the entropy when q is p, and of KL(p|q). */
 static double cross_at(void *ctx, double x) {
     const pair *m = (const pair *)ctx;
-    return -exp(logprob(&m->p, x)) * logprob(&m->q, x);
+    return -exp(logprob(m->p, x)) * logprob(m->q, x);
 }
-static double forward_at(void *ctx, double x) {
+static double kl_at(void *ctx, double x) {
     const pair *m = (const pair *)ctx;
-    return exp(logprob(&m->p, x)) * (logprob(&m->p, x) - logprob(&m->q, x));
-}
-static double reverse_at(void *ctx, double x) {
-    const pair *m = (const pair *)ctx;
-    return exp(logprob(&m->q, x)) * (logprob(&m->q, x) - logprob(&m->p, x));
+    return exp(logprob(m->p, x)) * (logprob(m->p, x) - logprob(m->q, x));
 }
 
-static double integral(chapter *c, flow_fn f, pair *m) {
-    double value;
-    chapter_try(c, flow_integrate(&value, f, m, -12, 12), "an integral");
+static double integral(chapter *c, flow_fn f, const flow_mixture *p, const flow_mixture *q) {
+    pair m = {p, q};
+    double value = 0;
+    chapter_try(c, flow_integrate(&value, f, &m, -12, 12), "an integral");
     return value;
 }
 
 /* KL(q|p) over q = N(m, s^2), x = m + s z: d/dm = -E[score(x)], d/ds = -E[score(x) z] - 1/s. Down
  * that gradient by Adam, the mean over z by the trapezoidal rule; theta = (m, log s). */
 static void seek(chapter *c, const flow_mixture *p, double *theta) {
-    enum { NODES = 400 };
+    enum { NODES = 401 };
+    double z[NODES], weight[NODES], x[NODES], score[NODES], grad[2] = {0, 0};
     flow_opt adam;
-    double grad[2] = {0, 0};
+    for (int i = 0; i < NODES; i++) {
+        z[i] = -8 + 16.0 * i / (NODES - 1);
+        weight[i] = 16.0 / (NODES - 1) * exp(-z[i] * z[i] / 2) / sqrt(2 * CHAPTER_PI);
+    }
     chapter_try(c, flow_opt_init(&adam, FLOW_ADAM, 0.02, 2), "Adam");
     for (int step = 0; step < 2000; step++) {
         const double s = exp(theta[1]);
-        for (int i = 0; i <= NODES; i++) {
-            const double z = -8 + 16.0 * i / NODES, x = theta[0] + s * z;
-            const double weight = 16.0 / NODES * exp(-z * z / 2) / sqrt(2 * 3.14159265358979324);
-            double score;
-            flow_mixture_score(p, &score, &x, 1);
-            grad[0] -= weight * score;
-            grad[1] -= weight * score * z * s;
+        for (int i = 0; i < NODES; i++) x[i] = theta[0] + s * z[i];
+        flow_mixture_score(p, score, x, NODES);
+        for (int i = 0; i < NODES; i++) {
+            grad[0] -= weight[i] * score[i];
+            grad[1] -= weight[i] * score[i] * z[i] * s;
         }
         grad[1] -= 1; /* d(-log s)/d log s */
         adam.rate = 0.02 * flow_schedule_cosine(step, 2000);
@@ -154,63 +153,60 @@ static void seek(chapter *c, const flow_mixture *p, double *theta) {
     flow_opt_free(&adam);
 }
 
-/* -mean log q over the samples, and its standard error. */
-static double measured_cross_entropy(chapter *c, const flow_mixture *q, const double *x, int n,
-                                     double *error) {
-    double *surprise = chapter_alloc(c, (size_t)n);
-    for (int i = 0; i < n; i++) surprise[i] = -logprob(q, x[i]);
-    return chapter_mean(surprise, n, error);
+/* Two humps, and what fits them best: forward by the moments, reverse by search from the left. */
+static void fit(chapter *c, fits *f, double gap) {
+    const double weight[] = {0.6, 0.4}, mean[] = {-gap, gap}, var[] = {0.36, 0.36};
+    f->gap = gap;
+    f->m = 0.2 * -gap;
+    f->v = 0.36 + gap * gap - f->m * f->m;
+    f->theta[0] = -gap;
+    f->theta[1] = 0;
+    chapter_try(c, flow_mixture_init(&f->p, weight, mean, var, 2, 1), "two humps");
+    seek(c, &f->p, f->theta);
+    gaussian(c, &f->covers, f->m, sqrt(f->v));
+    gaussian(c, &f->seeks, f->theta[0], exp(f->theta[1]));
 }
 
-static void divergences(chapter *c, double gap) {
-    const double weight[] = {0.6, 0.4}, mean[] = {-gap, gap}, var[] = {0.36, 0.36};
-    const double m = 0.2 * -gap, v = 0.36 + gap * gap - m * m; /* moments of the humps */
-    double theta[] = {-gap, 0}, se, ml_mean, ml_std, *x = chapter_alloc(c, (size_t)c->n);
-    pair f, r;
+/* Cross-entropy as an integral and as -mean log q over samples; the Gaussian of highest likelihood,
+ * whose moments are theirs. */
+static void check_likelihood(chapter *c, const fits *f) {
+    const flow_mixture *p = &f->p, *q = &f->covers;
+    const double expected = integral(c, cross_at, p, p) + integral(c, kl_at, p, q);
+    double *x = chapter_alloc(c, 2 * (size_t)c->n), *surprise = x + c->n, mean, var, measured, se;
     flow_rng rng;
     flow_rng_init(&rng, c->seed);
-    chapter_try(c, flow_mixture_init(&f.p, weight, mean, var, 2, 1), "two humps");
-    r.p = f.p;
-    flow_mixture_sample(&f.p, &rng, x, NULL, c->n);
-    chapter_moments(&ml_mean, &ml_std, x, c->n, 1); /* maximum likelihood of a Gaussian */
-    ml_std = sqrt(ml_std);
-    gaussian(c, &f.q, m, sqrt(v));
-    seek(c, &f.p, theta);
-    gaussian(c, &r.q, theta[0], exp(theta[1]));
+    flow_mixture_sample(p, &rng, x, NULL, c->n);
+    chapter_moments(&mean, &var, x, c->n, 1);
+    for (int i = 0; i < c->n; i++) surprise[i] = -logprob(q, x[i]);
+    measured = chapter_mean(surprise, c->n, &se);
+    chapter_near(c, "cross-entropy = entropy + KL, integrals", expected,
+                 integral(c, cross_at, p, q), 1e-9);
+    chapter_near(c, "  and from samples, -mean log q (nats)", expected, measured, 6 * se);
+    chapter_near(c, "maximum likelihood: mean, as forward KL", f->m, mean, 6 * sqrt(f->v / c->n));
+    chapter_near(c, "  standard deviation", sqrt(f->v), sqrt(var), 6 * sqrt(f->v / c->n));
+}
 
-    const double entropy = integral(c, entropy_at, &f), kl = integral(c, forward_at, &f);
-    const double measured = measured_cross_entropy(c, &f.q, x, c->n, &se);
-    chapter_near(c, "cross-entropy = entropy + KL, integrals", entropy + kl,
-                 integral(c, cross_at, &f), 1e-9);
-    chapter_near(c, "  and from samples, -mean log q (nats)", entropy + kl, measured, 6 * se);
-    chapter_near(c, "maximum likelihood: mean, as forward KL", m, ml_mean, 6 * sqrt(v / c->n));
-    chapter_near(c, "  standard deviation", sqrt(v), ml_std, 6 * sqrt(v / c->n));
-    chapter_below(c, "forward KL covers: KL(p|q) of it - of the other",
-                  kl - integral(c, forward_at, &r), 0);
-    chapter_below(c, "reverse KL seeks a mode: KL(q|p) likewise",
-                  integral(c, reverse_at, &r) - integral(c, reverse_at, &f), 0);
-    chapter_say(c, "  its mean", theta[0], "one hump alone when they lie far apart");
-    chapter_say(c, "  its standard deviation", exp(theta[1]), "a hump's own: 0.6");
-
+static void check_divergences(chapter *c, const fits *f) {
+    const flow_mixture *p = &f->p, *covers = &f->covers, *seeks = &f->seeks;
+    const double scores[4] = {integral(c, kl_at, p, covers), integral(c, kl_at, covers, p),
+                              integral(c, kl_at, p, seeks), integral(c, kl_at, seeks, p)};
+    chapter_below(c, "forward KL covers: KL(p|q) of it - of the other", scores[0] - scores[2], 0);
+    chapter_below(c, "reverse KL seeks a mode: KL(q|p) likewise", scores[3] - scores[1], 0);
+    chapter_say(c, "  its mean", f->theta[0], "one hump alone when they lie far apart");
+    chapter_say(c, "  its standard deviation", exp(f->theta[1]), "a hump's own: 0.6");
     chapter_block(c, "kl", "x p forward reverse");
     for (int i = 0; i <= 400; i++) {
-        const double at = (2 * i / 400.0 - 1) * (gap + 4);
-        const double row[] = {at, exp(logprob(&f.p, at)), exp(logprob(&f.q, at)),
-                              exp(logprob(&r.q, at))};
-        chapter_row(c, row, 4);
+        const double x = (2 * i / 400.0 - 1) * (f->gap + 4);
+        chapter_row4(c, x, exp(logprob(p, x)), exp(logprob(covers, x)), exp(logprob(seeks, x)));
     }
-    const double scores[] = {kl, integral(c, reverse_at, &f), integral(c, forward_at, &r),
-                             integral(c, reverse_at, &r)};
     chapter_block(c, "scores", "KL(p|forward) KL(forward|p) KL(p|reverse) KL(reverse|p)");
     chapter_row(c, scores, 4);
-    flow_mixture_free(&f.p);
-    flow_mixture_free(&f.q);
-    flow_mixture_free(&r.q);
 }
 
 int main(int argc, char **argv) {
     const char *text = "HHTHHTTTHT";
     double gap = 2;
+    fits f;
     const chapter_flag flags[] = {
         {"--flips", CHAPTER_TEXT, &text, "the coin's flips, letters H and T"},
         {"--gap", CHAPTER_REAL, &gap, "the humps stand at -gap and +gap, 0.2 to 3"},
@@ -220,12 +216,17 @@ int main(int argc, char **argv) {
                   "a coin, and what a fit by likelihood prefers", 10000, flags, 2);
     chapter_require(&c, gap >= 0.2 && gap <= 3, "--gap", "a number from 0.2 to 3");
     coin(&c, text);
-    divergences(&c, gap);
+    fit(&c, &f, gap);
+    check_likelihood(&c, &f);
+    check_divergences(&c, &f);
+    flow_mixture_free(&f.p);
+    flow_mixture_free(&f.covers);
+    flow_mixture_free(&f.seeks);
     return chapter_end(&c);
 }
 
 /* Try this:
  * 1. --flips HHHHHHHHHH: the likelihood is highest at p = 1. Would you bet that tails never comes?
  * 2. --gap 0.5: when the humps merge, forward and reverse KL choose nearly the same Gaussian.
- * 3. In divergences, start the search at the other hump, theta[] = {gap, 0}: it stays there, with a
- *    higher reverse KL. The divergence has a minimum at each hump. */
+ * 3. In fit, start the search at the other hump, f->theta[0] = gap: it stays there, with a higher
+ *    reverse KL. The divergence has a minimum at each hump. */

@@ -25,13 +25,6 @@
 
 enum { BATCH = 64, STEPS = 16000, DRAWN = 320, LAYERS = 1000 };
 
-/* A block named by a word and a number. */
-static void block(chapter *c, const char *word, int number, const char *columns) {
-    char name[40];
-    snprintf(name, sizeof name, "%s%02d", word, number);
-    chapter_block(c, name, columns);
-}
-
 /* ---- one layer ------------------------------------------------------------------------------ */
 
 typedef struct {
@@ -89,44 +82,50 @@ static double sheet(chapter *c, const char *name, layer *l) {
         const double s = (i / 81 % 17 - 8) / 2.0, t = (i % 81 - 40) / 10.0;
         const double x[2] = {i < 17 * 81 ? s : t, i < 17 * 81 ? t : s};
         const double h = tanh(dot(w, x, 2) + u[4]), det = 1 + (1 - h * h) * dot(w, u, 2);
-        double row[8] = {x[0], x[1], x[0] + u[0] * h, x[1] + u[1] * h, 0, 0, det, 0};
-        chapter_try(c, l->f.forward(&l->f, u, y, row + 7, x, 1, l->cache), "a layer");
+        double logdet = 0;
+        chapter_try(c, l->f.forward(&l->f, u, y, &logdet, x, 1, l->cache), "a layer");
         for (int j = 0; j < 2; j++) off = chapter_worse(off, fabs(y[j] - x[j] - uhat[j] * h));
-        row[4] = y[0], row[5] = y[1];
+        const double raw[2] = {x[0] + u[0] * h, x[1] + u[1] * h};
+        const double row[8] = {x[0], x[1], raw[0], raw[1], y[0], y[1], det, logdet};
         if (i % 81 == 0) chapter_gap(c);
         chapter_row(c, row, 8);
     }
     return off;
 }
 
-/* The profile along w with w'u = wu, raw and with u^, and how often each comes to a value y. */
+/* How often a + slope tanh(a) comes to y, for a within reach of y. */
+static int preimages(double y, double slope, double reach) {
+    int count = 0;
+    for (double a = y - reach, b; a < y + reach; a = b) {
+        b = a + 0.01;
+        count += (a + slope * tanh(a) < y) != (b + slope * tanh(b) < y);
+    }
+    return count;
+}
+
+/* The profile along w with w'u = wu, raw and with u^. */
 static void fold(chapter *c, double wu) {
     layer l = {flow_planar(2), {0.8 * wu - 0.3, 0.4 * wu + 0.6, 1, 0.5, 0}, {0}};
-    const double slope[2] = {wu, flow_planar_uhat(l.cache, l.theta, l.theta + 2, 2)};
-    double most[2] = {0, 0};
+    const double slope = flow_planar_uhat(l.cache, l.theta, l.theta + 2, 2), reach = fabs(wu) + 1;
+    double most = 0, most_with = 0;
     chapter_block(c, "profile", "a raw constrained preimages");
     for (int i = -400; i <= 400; i++) {
-        const double y = i / 80.0, reach = fabs(wu) + 1;
-        double count[2] = {0, 0}, a, b;
-        for (int k = 0; k < 2; k++) {
-            for (a = y - reach; a < y + reach; a = b) {
-                b = a + 0.01;
-                count[k] += (a + slope[k] * tanh(a) < y) != (b + slope[k] * tanh(b) < y);
-            }
-            most[k] = chapter_worse(most[k], count[k]);
-        }
-        chapter_row4(c, y, y + slope[0] * tanh(y), y + slope[1] * tanh(y), count[0]);
+        const double a = i / 80.0, count = preimages(a, wu, reach);
+        most = fmax(most, count);
+        most_with = fmax(most_with, preimages(a, slope, reach));
+        chapter_row4(c, a, a + wu * tanh(a), a + slope * tanh(a), count);
     }
-    chapter_near(c, "w'u = --fold, raw formula: most preimages", wu < -1 ? 3 : 1, most[0], 0);
-    chapter_near(c, "  with u^", 1, most[1], 0);
+    chapter_near(c, "w'u = --fold, raw formula: most preimages", wu < -1 ? 3 : 1, most, 0);
+    chapter_near(c, "  with u^", 1, most_with, 0);
     sheet(c, "folding", &l);
 }
 
 /* ---- four energies [Rezende and Mohamed 2015, table 1] --------------------------------------- */
 
 typedef struct {
-    int which; /* 1 to 4 */
+    int which;                /* 1 to 4 */
     double log_z, beta, rest; /* the flow sees beta U; every call adds the mean of (1 - beta) U */
+    double off;               /* how far the mass of its flows is from 1, at most */
 } target;
 
 /* U1 = ((|z| - 2)/0.4)^2/2 - log(e^(-p^2/2) + e^(-q^2/2)), p, q = (z1 -+ 2)/0.6;  U2 = p^2/2;
@@ -191,26 +190,30 @@ static void stack(chapter *c, flow_chain *chain, int k, const flow_chain *from, 
         chain->theta[i] = from->theta[i];
 }
 
-/* Adam with cosine decay, down the free energy E_q[log q + beta U] of fresh samples (beta rises
- * from 0.1 to 1, lest a mode be left out) or, without a target, down the NLL of fresh moons. Writes
- * the mean of every fortieth of the steps: KL = free energy at beta = 1 + log Z, NLL - entropy. */
-static void train(chapter *c, flow_chain *chain, target *t, int begun, int steps,
-                  flow_rng *rng) {
+/* A loss and its gradient: of the reverse KL, E_q[log q + beta U] of fresh samples (beta rises from
+ * 0.1 to 1, lest a mode be left out) or, without a target, of the NLL of fresh moons. Returns the
+ * KL = free energy at beta = 1 + log Z, or the NLL - entropy. */
+static double gradient(chapter *c, flow_chain *chain, target *t, int i, int steps, flow_rng *rng) {
+    double loss, x[2 * BATCH];
+    if (!t) {
+        flow_toy_sample(FLOW_TOY_MOONS, rng, x, NULL, BATCH);
+        chapter_step(c, flow_chain_nll(chain, &loss, x, BATCH), "the likelihood", i);
+        return loss - flow_toy_entropy(FLOW_TOY_MOONS);
+    }
+    t->rest = 0, t->beta = fmin(1, 0.1 + 0.9 * i / (0.38 * steps));
+    chapter_step(c, flow_chain_reverse_kl(chain, &loss, energy, t, rng, BATCH), "KL", i);
+    return loss + t->rest + t->log_z;
+}
+
+/* Adam with cosine decay; writes the mean of every fortieth of the steps. */
+static void train(chapter *c, flow_chain *chain, target *t, int begun, int steps, flow_rng *rng) {
     const int mark = steps / 40 + 1;
-    double mean = 0, loss, x[2 * BATCH];
+    double mean = 0;
     flow_opt adam;
     chapter_try(c, flow_opt_init(&adam, FLOW_ADAM, 0.01, chain->params), "Adam");
     adam.beta2 = 0.99, adam.decay = 0.01; /* brings layers back from where no sample is */
     for (int i = 0; i < steps; i++) {
-        if (t) {
-            t->rest = 0, t->beta = fmin(1, 0.1 + 0.9 * i / (0.38 * steps));
-            chapter_step(c, flow_chain_reverse_kl(chain, &loss, energy, t, rng, BATCH), "KL", i);
-            mean += (loss + t->rest + t->log_z) / mark;
-        } else {
-            flow_toy_sample(FLOW_TOY_MOONS, rng, x, NULL, BATCH);
-            chapter_step(c, flow_chain_nll(chain, &loss, x, BATCH), "the likelihood", i);
-            mean += (loss - flow_toy_entropy(FLOW_TOY_MOONS)) / mark;
-        }
+        mean += gradient(c, chain, t, i, steps, rng) / mark;
         adam.rate = 0.01 * flow_schedule_cosine(i, steps);
         chapter_step(c, flow_opt_step(&adam, chain->theta, chain->grad), "Adam", i);
         chapter_progress(c, t ? "reverse KL, step" : "maximum likelihood, step", i, steps);
@@ -222,89 +225,92 @@ static void train(chapter *c, flow_chain *chain, target *t, int begun, int steps
 }
 
 /* Integrates q and q log(q/p) over [-6, 6]^2; writes q and p within [-4, 4]^2. Returns the KL. */
-static double survey(chapter *c, const char *name, int number, flow_chain *chain, target *t,
-                     double *off) {
+static double survey(chapter *c, const char *name, flow_chain *chain, target *t) {
     const int side = c->quick ? 49 : 121, n = side * side;
     const double *x = chapter_grid(c, -6, 6, side, 2), cell = 144.0 / (side - 1) / (side - 1);
     double *logq = chapter_alloc(c, 2 * (size_t)n), *logp = logq + n, kl = 0, mass = 0;
     chapter_try(c, flow_chain_logprob(chain, logq, x, n), "log q");
     target_logprob(t, logp, x, n);
-    block(c, name, number, "x1 x2 q p");
+    chapter_block(c, name, "x1 x2 q p");
     for (int i = 0; i < n; i++, x += 2) {
         const double q = exp(logq[i]);
         mass += q * cell, kl += q * (logq[i] - logp[i]) * cell;
         if (fmax(fabs(x[0]), fabs(x[1])) < 4.01) chapter_row4(c, x[0], x[1], q, exp(logp[i]));
     }
-    *off = chapter_worse(*off, fabs(mass - 1));
+    t->off = chapter_worse(t->off, fabs(mass - 1));
     return kl;
 }
 
-/* 2, then 8, then 32 layers, each chain begun where the shorter one ended. */
+/* What remains of a chain when only its first 0, 2, 4 ... 32 planar layers are left. */
+static void write_layers(chapter *c, const flow_chain *chain, target *t, flow_rng *rng) {
+    for (int k = 0; k <= 32; k = k ? 2 * k : 2) {
+        flow_chain part;
+        stack(c, &part, k, chain, FLOW_FROM_NOISE, rng);
+        survey(c, chapter_text("after%02d", k), &part, t);
+        flow_chain_free(&part);
+    }
+}
+
+/* KL of 2, then 8, then 32 layers, each chain begun where the shorter one ended. */
+static void one_energy(chapter *c, target *t, int steps, int show, double *kl, flow_rng *rng) {
+    const int e = t->which, depth[3] = {2, 8, 32};
+    const int some[3] = {steps / 4 + 1, steps / 8 * 3 + 1, steps};
+    flow_chain chain[3];
+    chapter_block(c, chapter_text("steps%02d", e), "step layers KL");
+    for (int k = 0, begun = 0; k < 3; begun += some[k++]) {
+        stack(c, &chain[k], depth[k], k ? &chain[k - 1] : NULL, FLOW_FROM_NOISE, rng);
+        train(c, &chain[k], t, begun, some[k], rng);
+    }
+    t->beta = 1;
+    for (int k = 0; k < 3; k++)
+        kl[k] = survey(c, chapter_text("U%d_K%02d", e, depth[k]), &chain[k], t);
+    chapter_block(c, chapter_text("final%02d", e), "KL of 2, 8, 32 layers");
+    chapter_row(c, kl, 3);
+    if (e == show) write_layers(c, &chain[2], t, rng);
+    for (int k = 0; k < 3; k++) flow_chain_free(&chain[k]);
+}
+
 static void energies(chapter *c, int steps, int show, flow_rng *rng) {
-    const int depth[3] = {2, 8, 32}, some[3] = {steps / 4 + 1, steps / 8 * 3 + 1, steps};
     const double most[4] = {0.03, 0.03, 0.1, 0.1}, known[4] = {1.87750, 2.08209, 2.64171, 2.68297};
     double off = 0, off_z = 0, ratio = -1e9, z, kl[3];
     for (int e = 1; e <= 4; e++) {
-        flow_chain chain[3], part;
-        target t = {e, 0, 1, 0};
-        char text[64], name[] = "U1_K";
+        target t = {e, 0, 1, 0, 0};
         chapter_try(c, flow_quadrature(&z, target_logprob, &t, -6, 6, 200, 2), "Z");
         t.log_z = log(z);
         off_z = chapter_worse(off_z, fabs(t.log_z - known[e - 1]));
-        name[1] = (char)('0' + e);
-        block(c, "steps", e, "step layers KL");
-        for (int k = 0, begun = 0; k < 3; begun += some[k++]) {
-            stack(c, &chain[k], depth[k], k ? &chain[k - 1] : NULL, FLOW_FROM_NOISE, rng);
-            train(c, &chain[k], &t, begun, some[k], rng);
-        }
-        t.beta = 1;
-        for (int k = 0; k < 3; k++) kl[k] = survey(c, name, depth[k], &chain[k], &t, &off);
-        block(c, "final", e, "KL of 2, 8, 32 layers");
-        chapter_row(c, kl, 3);
+        one_energy(c, &t, steps, show, kl, rng);
+        off = chapter_worse(off, t.off);
         ratio = chapter_worse(ratio, chapter_worse(-kl[0] / kl[1], -kl[1] / kl[2]));
-        snprintf(text, sizeof text, "U%d: KL at K = 32 (K = 2: %.2f, 8: %.3f)", e, kl[0], kl[1]);
-        chapter_below(c, text, kl[2], steps < STEPS ? 1 : most[e - 1]);
-        for (int k = e == show ? 0 : 64; k <= 32; k = k ? 2 * k : 2) {
-            stack(c, &part, k, &chain[2], FLOW_FROM_NOISE, rng);
-            survey(c, "after", k, &part, &t, &off);
-            flow_chain_free(&part);
-        }
-        for (int k = 0; k < 3; k++) flow_chain_free(&chain[k]);
+        chapter_below(c, chapter_text("U%d: KL at K = 32 (K = 2: %.2f, 8: %.3f)", e, kl[0], kl[1]),
+                      kl[2], steps < STEPS ? 1 : most[e - 1]);
     }
     chapter_above(c, "  KL(2)/KL(8) and KL(8)/KL(32): the least", -ratio, steps < STEPS ? 0.5 : 1);
     chapter_near(c, "  mass of all densities: off 1 by", 0, off, c->quick ? 1e-2 : 1e-3);
     chapter_near(c, "  ln Z of the energies: off the known by", 0, off_z, 1e-5);
 }
 
-static int chain_logprob(void *ctx, double *logp, const double *x, int n) {
-    return flow_chain_logprob((flow_chain *)ctx, logp, x, n);
-}
-
 /* Data -> noise, scored by the mean of log p - log q over fresh points, whose noise is small. */
 static void moons(chapter *c, int steps, flow_rng *rng) {
     const int n = c->quick && c->n > 2000 ? 2000 : c->n;
-    double *x = chapter_alloc(c, 4 * (size_t)n), *logp = x + 2 * n, *logq = x + 3 * n;
-    double y[2 * DRAWN], logdet[DRAWN] = {0}, limit = steps < STEPS ? 0.5 : 0.04, gap = 0, mass;
+    double *x = chapter_alloc(c, 2 * (size_t)n), limit = steps < STEPS ? 0.5 : 0.04;
+    double gap, error, mass = 0, y[2 * DRAWN], logdet[DRAWN] = {0};
     flow_chain chain;
     stack(c, &chain, 32, NULL, FLOW_TO_NOISE, rng);
-    block(c, "steps", 0, "step layers excess");
+    chapter_block(c, "steps00", "step layers excess");
     train(c, &chain, NULL, 0, steps, rng);
     flow_toy_sample(FLOW_TOY_MOONS, rng, x, NULL, n);
-    chapter_try(c, flow_toy_logprob(FLOW_TOY_MOONS, logp, x, n), "log p of the moons");
-    chapter_try(c, flow_chain_logprob(&chain, logq, x, n), "log q of the moons");
-    for (int i = 0; i < n; i++) gap += (logp[i] - logq[i]) / n;
+    gap = chapter_excess(c, &chain, FLOW_TOY_MOONS, x, n, "log q of the moons", &error);
     if (n < 10000) limit += 5 * sqrt(2 * limit / n); /* log p - log q has variance 2 KL */
     chapter_below(c, "two moons: held-out NLL - entropy, nats", gap, limit);
-    chapter_try(c, flow_quadrature(&mass, chain_logprob, &chain, -8, 8, 200, 2), "the mass");
+    chapter_try(c, flow_quadrature(&mass, chapter_chain_logprob, &chain, -8, 8, 200, 2),
+                "the mass");
     chapter_near(c, "  mass of the density", 1, mass, 1e-3);
 
     flow_toy_sample(FLOW_TOY_MOONS, rng, y, NULL, DRAWN);
     chapter_try(c, flow_chain_forward(&chain, y, logdet, y, DRAWN), "data to noise");
-    for (int k = 0; k <= 32; k += 8) {
-        block(c, "moons", k, "x1 x2");
-        const double *at = flow_chain_points(&chain, k ? k + 1 : 0);
-        for (int i = 0; i < DRAWN; i++) chapter_row(c, at + 2 * i, 2);
-    }
+    for (int k = 0; k <= 32; k += 8)
+        chapter_points(c, chapter_text("moons%02d", k), "x1 x2",
+                       flow_chain_points(&chain, k ? k + 1 : 0), DRAWN, 2, DRAWN);
     chapter_try(c, flow_chain_sample(&chain, rng, y, DRAWN), "samples");
     chapter_points(c, "samples", "x1 x2", y, DRAWN, 2, DRAWN);
     flow_chain_free(&chain);
@@ -336,5 +342,5 @@ int main(int argc, char **argv) {
 /* Try this
  * 1. --fold -1.2, then -8: the fold opens at w'u = -1 and grows; with u^ the profile never turns.
  * 2. --steps 4000: which energy suffers most? What does 64000 still gain?
- * 3. In energies, give stack NULL for the shorter chain, so that each K starts afresh; over a few
+ * 3. In one_energy, give stack NULL for the shorter chain, so that each K starts afresh; over a few
  *    --seed: is KL(2) > KL(8) > KL(32) still certain? */

@@ -26,17 +26,20 @@
 #define FLOW_IMPLEMENTATION
 #include "chapter.h"
 
-enum { NICE, REALNVP, GLOW, MAF, MODELS, SETS = 3 };
+enum { NICE, REALNVP, GLOW, MAF, MODELS, SETS = 3, D = 8 };
 enum { LAYERS = 14, WIDTH = 20, BATCH = 128, DRAWN = 512, MOST = 32, SIDE = 80, POINTS = 4 };
 
 static const char *const model_name[MODELS] = {"NICE", "RealNVP", "Glow", "MAF"};
-static const int set_of[SETS] = {FLOW_TOY_MOONS, FLOW_TOY_8GAUSSIANS, FLOW_TOY_CHECKERBOARD};
-static const long steps_of[SETS] = {1400, 2500, 3500};
-/* Times --rate and --steep: sharp edges want small steps from steep units. */
-static const double rate_of[SETS] = {1, 0.8, 0.6}, steep_of[SETS] = {0.4, 1, 1};
-/* Nats above the entropy that are good enough; NICE keeps volumes, nothing is asked of it. */
-static const double enough[MODELS][SETS] = {
-    {0, 0, 0}, {0.03, 0.09, 0.18}, {0.03, 0.10, 0.22}, {0.03, 0.09, 0.18}};
+
+/* rate and steep: times --rate and --steep, as sharp edges want small steps from steep units.
+ * enough: nats above the entropy; NICE keeps volumes, nothing is asked of it. */
+static const struct {
+    int toy;
+    long steps;
+    double rate, steep, enough[MODELS];
+} plan[SETS] = {{FLOW_TOY_MOONS, 1400, 1, 0.4, {0, 0.03, 0.03, 0.03}},
+                {FLOW_TOY_8GAUSSIANS, 2500, 0.8, 1, {0, 0.09, 0.10, 0.09}},
+                {FLOW_TOY_CHECKERBOARD, 3500, 0.6, 1, {0, 0.18, 0.22, 0.18}}};
 
 /* ---- the four models ------------------------------------------------------------------------ */
 
@@ -44,22 +47,17 @@ typedef struct {
     int mask[2][MOST];
     flow_conditioner spec[2]; /* of even and of odd layers */
     flow_chain flow;          /* data -> noise */
-    double x[POINTS * 8];     /* where brute force looks at it */
+    double x[POINTS * D];     /* where brute force looks at it */
 } model;
 
-static void conditioners(model *m, int kind, int d) {
-    memset(m, 0, sizeof *m);
-    for (int k = 0; k < 2; k++) {
-        const int *mask = kind == MAF ? NULL : m->mask[k];
-        const flow_conditioner spec = {mask, kind == NICE, k, WIDTH, 1, FLOW_TANH, 0};
-        flow_mask_alternate(m->mask[k], d, k);
-        m->spec[k] = spec;
-    }
-}
-
-static flow_bijection conditioned(const model *m, int kind, int d, int k) {
-    if (kind >= MAF) return flow_autoregressive(d, &m->spec[k % 2]);
-    return flow_coupling(d, &m->spec[kind == GLOW ? 0 : k % 2]); /* Glow's linear map mixes */
+/* Layer k: odd ones see the other half or, in MAF, the other order; Glow's linear map mixes. */
+static flow_bijection conditioned(model *m, int kind, int d, int k) {
+    const int odd = kind == GLOW ? 0 : k % 2;
+    const flow_conditioner spec = {
+        kind == MAF ? NULL : m->mask[odd], kind == NICE, odd, WIDTH, 1, FLOW_TANH, 0};
+    flow_mask_alternate(m->mask[odd], d, odd);
+    m->spec[odd] = spec;
+    return kind == MAF ? flow_autoregressive(d, &m->spec[odd]) : flow_coupling(d, &m->spec[odd]);
 }
 
 /* The first weights of every network become `steep` times larger: its units then bend within the
@@ -67,7 +65,6 @@ static flow_bijection conditioned(const model *m, int kind, int d, int k) {
 static void build(chapter *c, model *m, int kind, int d, int layers, double steep, flow_rng *rng) {
     flow_bijection layer[3 * LAYERS + 1];
     int count = 0;
-    conditioners(m, kind, d);
     for (int k = 0; k < layers; k++) {
         if (k == 0 || kind == GLOW) layer[count++] = flow_actnorm(d);
         if (kind == GLOW) layer[count++] = flow_linear(d, NULL);
@@ -87,51 +84,55 @@ static int chain_map(void *ctx, double *y, const double *x) {
     return flow_chain_forward((flow_chain *)ctx, y, &logdet, x, 1);
 }
 
-static int chain_logprob(void *ctx, double *logp, const double *x, int n) {
-    return flow_chain_logprob((flow_chain *)ctx, logp, x, n);
+typedef struct {
+    int above, moved; /* entries above the diagonal that are not 0, coordinates not as before */
+    double gap;       /* log-det less the sum of the diagonal's logs */
+} pattern;
+
+/* Writes dy_i/dx_j of layers with random parameters, at a random point. */
+static pattern jacobian(chapter *c, const char *name, const flow_bijection *layer, int count,
+                        flow_rng *rng) {
+    pattern p = {0, 0, 0};
+    double entry[D * D], x[D], y[D];
+    flow_chain f;
+    chapter_try(c, flow_chain_init(&f, layer, count, FLOW_TO_NOISE, 1, rng), name);
+    for (int i = 0; i < f.params; i++) f.theta[i] = 0.4 * flow_rng_normal(rng);
+    flow_normal_sample(rng, x, 1, D);
+    chapter_try(c, flow_check_jacobian(entry, chain_map, &f, x, D, 1e-5), name);
+    chapter_try(c, flow_chain_forward(&f, y, &p.gap, x, 1), name);
+    chapter_block(c, name, "row column dy/dx");
+    for (int i = 0; i < D * D; i++) {
+        chapter_row3(c, i / D + 1, i % D + 1, entry[i]);
+        p.above += i % D > i / D && entry[i] != 0;
+    }
+    for (int i = 0; i < D; i++) {
+        p.moved += y[i] != x[i];
+        p.gap -= log(fabs(entry[i * D + i]));
+    }
+    flow_chain_free(&f);
+    return p;
 }
 
-/* Writes dy_i/dx_j of four kinds of layer at a random point each, in 8 dimensions. Counts the
- * entries above the diagonal that are not 0 and the coordinates that are not as before. */
+/* Four kinds of layer in 8 dimensions: where their Jacobians are 0, and what the zeros are for. */
 static void jacobians(chapter *c, flow_rng *rng) {
-    enum { D = 8 };
-    const char *const name[4] = {"coupling", "two_layers", "maf", "residual"};
     const flow_residual_spec full = {WIDTH, 1, FLOW_TANH, 0, 0, 0, 0};
-    int mask[2][D], above[4] = {0}, moved[4] = {0};
-    double jacobian[D * D], x[D], y[D], worst = 0;
-    flow_conditioner spec[3] = {{mask[0], 0, 0, WIDTH, 1, FLOW_TANH, 0},
-                                {mask[1], 0, 0, WIDTH, 1, FLOW_TANH, 0},
-                                {NULL, 0, 0, WIDTH, 1, FLOW_TANH, 0}};
-    const flow_bijection layer[5] = {flow_coupling(D, &spec[0]), flow_coupling(D, &spec[0]),
-                                     flow_coupling(D, &spec[1]), flow_autoregressive(D, &spec[2]),
-                                     flow_residual(D, &full)};
-    const int from[5] = {0, 1, 3, 4, 5};
-    for (int j = 0; j < D; j++) mask[0][j] = j < D / 2, mask[1][j] = j >= D / 2;
-    for (int k = 0; k < 4; k++) {
-        double logdet = 0;
-        flow_chain f;
-        chapter_try(c, flow_chain_init(&f, layer + from[k], from[k + 1] - from[k], FLOW_TO_NOISE, 1,
-                                       rng), name[k]);
-        for (int i = 0; i < f.params; i++) f.theta[i] = 0.4 * flow_rng_normal(rng);
-        flow_normal_sample(rng, x, 1, D);
-        chapter_try(c, flow_check_jacobian(jacobian, chain_map, &f, x, D, 1e-5), name[k]);
-        chapter_try(c, flow_chain_forward(&f, y, &logdet, x, 1), name[k]);
-        chapter_block(c, name[k], "row column dy/dx");
-        for (int i = 0; i < D * D; i++) {
-            chapter_row3(c, i / D + 1, i % D + 1, jacobian[i]);
-            above[k] += i % D > i / D && jacobian[i] != 0;
-        }
-        for (int i = 0; i < D; i++) moved[k] += y[i] != x[i];
-        for (int i = 0; i < D; i++) logdet -= log(fabs(jacobian[i * D + i]));
-        if (k % 2 == 0) worst = chapter_worse(worst, fabs(logdet));
-        flow_chain_free(&f);
-    }
-    chapter_near(c, "coupling: entries above the diagonal, of 28", 0, above[0], 0);
-    chapter_near(c, "  coordinates that one layer moves, of 8", 4, moved[0], 0);
-    chapter_near(c, "  coordinates that two layers move", 8, moved[1], 0);
-    chapter_near(c, "MAF: entries above the diagonal", 0, above[2], 0);
-    chapter_near(c, "both: log-det less the diagonal's sum of logs", 0, worst, 1e-6);
-    chapter_near(c, "residual layer: entries above the diagonal", 28, above[3], 0);
+    const flow_bijection residual = flow_residual(D, &full);
+    model half, ordered;
+    const flow_bijection coupling[2] = {conditioned(&half, REALNVP, D, 0),
+                                        conditioned(&half, REALNVP, D, 1)};
+    const flow_bijection maf = conditioned(&ordered, MAF, D, 0);
+    for (int j = 0; j < D; j++) half.mask[0][j] = j < D / 2, half.mask[1][j] = j >= D / 2;
+    const pattern one = jacobian(c, "coupling", coupling, 1, rng),
+                  two = jacobian(c, "two_layers", coupling, 2, rng),
+                  triangular = jacobian(c, "maf", &maf, 1, rng),
+                  dense = jacobian(c, "residual", &residual, 1, rng);
+    chapter_near(c, "coupling: entries above the diagonal, of 28", 0, one.above, 0);
+    chapter_near(c, "  coordinates that one layer moves, of 8", 4, one.moved, 0);
+    chapter_near(c, "  coordinates that two layers move", 8, two.moved, 0);
+    chapter_near(c, "MAF: entries above the diagonal", 0, triangular.above, 0);
+    chapter_near(c, "both: log-det less the diagonal's sum of logs", 0,
+                 chapter_worse(fabs(one.gap), fabs(triangular.gap)), 1e-6);
+    chapter_near(c, "residual layer: entries above the diagonal", 28, dense.above, 0);
 }
 
 static int loss_of_theta(void *ctx, double *loss, const double *theta) {
@@ -140,45 +141,55 @@ static int loss_of_theta(void *ctx, double *loss, const double *theta) {
     return flow_chain_nll(&m->flow, loss, m->x, POINTS);
 }
 
-/* All layers of the four models, their parameters of 0.3, 1 and 3 standard deviations, divided by
- * sqrt(d) as the weights of a network are: with 3 at d = 8, MAF's inverse, where each coordinate
- * hands its rounding on to the next, loses seven more digits than with 3/sqrt(8). Those of Glow's
- * linear map are divided by d: triangular matrices of large random entries are singular in all but
- * name. The actnorm in front has a gradient only through the layer's dL/dx, tried with it. */
+enum { KINDS = 6, ACTNORM = 4, REVERSED = 5 }; /* beside the four: MAF from x_d down to x_1 */
+
+/* A layer of parameters of `size` standard deviations, divided by sqrt(d) as the weights of a
+ * network are: with 3 at d = 8, MAF's inverse, where each coordinate hands its rounding on to the
+ * next, loses seven more digits than with 3/sqrt(8). Those of Glow's linear map are divided by d:
+ * triangular matrices of large random entries are singular in all but name. The actnorm in front
+ * has a gradient only through the layer's dL/dx, tried with it. */
+static void random_layer(chapter *c, model *m, int kind, int d, double size, flow_rng *rng) {
+    flow_bijection layer[2] = {flow_actnorm(d), flow_actnorm(d)};
+    flow_chain *f = &m->flow;
+    if (kind == GLOW) layer[1] = flow_linear(d, NULL);
+    else if (kind == REVERSED) layer[1] = conditioned(m, MAF, d, 1);
+    else if (kind != ACTNORM) layer[1] = conditioned(m, kind, d, 0);
+    size /= kind == GLOW ? d : sqrt((double)d);
+    chapter_try(c, flow_chain_init(f, layer, 2, FLOW_TO_NOISE, POINTS, rng), "a layer");
+    for (int i = 0; i < f->params; i++)
+        f->theta[i] = (i < 2 * d ? 0.3 : size) * flow_rng_normal(rng);
+    flow_normal_sample(rng, m->x, POINTS, d);
+}
+
+/* worst[3]: of the log-determinant, of the gradient, of the inverse. */
+static void compare(chapter *c, model *m, double *worst) {
+    flow_chain *f = &m->flow;
+    const int d = f->d;
+    double y[POINTS * D], logdet[POINTS] = {0}, brute = 0, error = 0, loss = 0;
+    double *grad = chapter_alloc(c, (size_t)f->params);
+    chapter_try(c, flow_chain_forward(f, y, logdet, m->x, POINTS), "forward");
+    for (int i = 0; i < POINTS; i++) {
+        chapter_try(c, flow_check_logdet(&brute, chain_map, f, m->x + i * d, d, 1e-5), "LU");
+        worst[0] = chapter_worse(worst[0], fabs(brute - logdet[i]));
+    }
+    chapter_try(c, flow_chain_inverse(f, y, logdet, y, POINTS), "inverse");
+    for (int i = 0; i < POINTS * d; i++) worst[2] = chapter_worse(worst[2], fabs(y[i] - m->x[i]));
+    chapter_try(c, flow_chain_nll(f, &loss, m->x, POINTS), "gradient");
+    memcpy(grad, f->grad, (size_t)f->params * sizeof *grad);
+    chapter_try(c, flow_check_gradient(&error, loss_of_theta, m, f->theta, grad, f->params, 1e-5),
+                "differences");
+    worst[1] = chapter_worse(worst[1], error);
+}
+
 static void brute_force(chapter *c, flow_rng *rng) {
-    enum { KINDS = 6, ACTNORM = 4, REVERSED = 5 };
     const int dims[5] = {1, 2, 3, 5, 8};
     const double sizes[3] = {0.3, 1, 3};
-    double worst[3] = {0, 0, 0}, y[POINTS * 8];
+    double worst[3] = {0, 0, 0};
     for (int run = 0; run < KINDS * 15; run++) {
-        const int d = dims[run % 5], kind = run / 15;
-        const double size = sizes[run / 5 % 3] / (kind == GLOW ? d : sqrt((double)d));
-        double logdet[POINTS] = {0}, *grad, brute = 0, error = 0, loss = 0;
-        flow_bijection layer[2] = {flow_actnorm(d), flow_actnorm(d)};
         model m;
-        flow_chain *f = &m.flow;
-        conditioners(&m, kind == REVERSED ? MAF : kind, d);
-        if (kind == GLOW) layer[1] = flow_linear(d, NULL);
-        else if (kind != ACTNORM) layer[1] = conditioned(&m, kind, d, kind == REVERSED);
-        chapter_try(c, flow_chain_init(f, layer, 2, FLOW_TO_NOISE, POINTS, rng), "a layer");
-        for (int i = 0; i < f->params; i++)
-            f->theta[i] = (i < 2 * d ? 0.3 : size) * flow_rng_normal(rng);
-        flow_normal_sample(rng, m.x, POINTS, d);
-        chapter_try(c, flow_chain_forward(f, y, logdet, m.x, POINTS), "forward");
-        for (int i = 0; i < POINTS; i++) {
-            chapter_try(c, flow_check_logdet(&brute, chain_map, f, m.x + i * d, d, 1e-5), "LU");
-            worst[0] = chapter_worse(worst[0], fabs(brute - logdet[i]));
-        }
-        chapter_try(c, flow_chain_inverse(f, y, logdet, y, POINTS), "inverse");
-        for (int i = 0; i < POINTS * d; i++)
-            worst[2] = chapter_worse(worst[2], fabs(y[i] - m.x[i]));
-        chapter_try(c, flow_chain_nll(f, &loss, m.x, POINTS), "gradient");
-        grad = chapter_alloc(c, (size_t)f->params);
-        memcpy(grad, f->grad, (size_t)f->params * sizeof *grad);
-        chapter_try(c, flow_check_gradient(&error, loss_of_theta, &m, f->theta, grad, f->params,
-                                           1e-5), "differences");
-        worst[1] = chapter_worse(worst[1], error);
-        flow_chain_free(f);
+        random_layer(c, &m, run / 15, dims[run % 5], sizes[run / 5 % 3], rng);
+        compare(c, &m, worst);
+        flow_chain_free(&m.flow);
     }
     chapter_near(c, "d = 1, 2, 3, 5, 8: log-det against LU", 0, worst[0], 1e-6);
     chapter_near(c, "  gradient against differences, relative", 0, worst[1], 1e-4);
@@ -188,19 +199,21 @@ static void brute_force(chapter *c, flow_rng *rng) {
 /* ---- maximum likelihood --------------------------------------------------------------------- */
 
 typedef struct {
-    double rate, steep, *x, *truth, *logq; /* held-out points [n*2], log-densities [n] */
+    double rate, steep;
     double excess[SETS][MODELS], step[MODELS], sample[MODELS]; /* nats, seconds, seconds */
-    double mass, back, *grid, *density; /* worst so far; [SIDE^2*2], [SIDE^2*MODELS] */
+    double mass, back, *x, *grid, *density; /* worst so far; [n*2], [SIDE^2*2], [SIDE^2*MODELS] */
 } results;
 
 /* Adam with warm-up and cosine decay, fresh samples at every step. Returns seconds a step. */
-static double train(chapter *c, flow_chain *f, const char *what, int toy, long steps, double rate,
+static double train(chapter *c, const results *r, flow_chain *f, const char *what, int set,
                     flow_rng *rng) {
-    double x[2 * BATCH], loss = 0, began = chapter_seconds();
+    const long steps = plan[set].steps / (c->quick ? 100 : 1);
+    const double rate = r->rate * plan[set].rate, began = chapter_seconds();
+    double x[2 * BATCH], loss = 0;
     flow_opt adam;
     chapter_try(c, flow_opt_init(&adam, FLOW_ADAM, rate, f->params), "Adam");
     for (long step = 0; step < steps; step++) {
-        flow_toy_sample(toy, rng, x, NULL, BATCH);
+        flow_toy_sample(plan[set].toy, rng, x, NULL, BATCH);
         const int err = flow_chain_nll(f, &loss, x, BATCH);
         if (err < 0 || loss > 1000)
             chapter_stop(c, 1, "%s diverged at step %ld: try a smaller --rate", what, step);
@@ -213,22 +226,15 @@ static double train(chapter *c, flow_chain *f, const char *what, int toy, long s
     return (chapter_seconds() - began) / (double)steps;
 }
 
-/* Mean and standard error of log p(x) - log q(x) over the held-out points x ~ p. It estimates the
- * NLL less the entropy, KL(p|q), with less noise than the NLL has: both see the same points. */
-static double excess(chapter *c, results *r, flow_chain *f, double *error) {
-    chapter_try(c, flow_chain_logprob(f, r->logq, r->x, c->n), "held-out points");
-    for (int i = 0; i < c->n; i++) r->logq[i] = r->truth[i] - r->logq[i];
-    return chapter_mean(r->logq, c->n, error);
-}
-
 /* The trained model's mass, its round trip on the held-out points, its density on the grid, and
  * the time that 10,000 samples take. NICE, which keeps volumes, draws mass out into long threads:
  * they want a wider, finer grid. */
 static void examine(chapter *c, results *r, flow_chain *f, int kind, flow_rng *rng) {
     const int side = (kind == NICE ? 640 : 320) / (c->quick ? 5 : 1), draws = c->quick ? 1 : 20;
     const double reach = kind == NICE ? 8 : 6.5;
-    double mass = 0, began, y[2 * DRAWN], p[SIDE];
-    chapter_try(c, flow_quadrature(&mass, chain_logprob, f, -reach, reach, side, 2), "the mass");
+    double mass = 0, began, y[2 * DRAWN], p[SIDE * SIDE];
+    chapter_try(c, flow_quadrature(&mass, chapter_chain_logprob, f, -reach, reach, side, 2),
+                "the mass");
     r->mass = chapter_worse(r->mass, fabs(mass - 1));
     for (int i = 0; i < c->n; i += DRAWN) {
         const int count = c->n - i < DRAWN ? c->n - i : DRAWN;
@@ -237,14 +243,10 @@ static void examine(chapter *c, results *r, flow_chain *f, int kind, flow_rng *r
         chapter_try(c, flow_chain_inverse(f, y, logdet, y, count), "inverse");
         for (int j = 0; j < 2 * count; j++) r->back = chapter_worse(r->back, fabs(y[j] - x[j]));
     }
-    for (int i = 0; i < SIDE * SIDE; i++) {
-        if (i % SIDE == 0)
-            chapter_try(c, flow_chain_logprob(f, p, r->grid + 2 * i, SIDE), "the density");
-        r->density[i * MODELS + kind] = exp(p[i % SIDE]);
-    }
+    chapter_try(c, flow_chain_logprob(f, p, r->grid, SIDE * SIDE), "the density");
+    for (int i = 0; i < SIDE * SIDE; i++) r->density[i * MODELS + kind] = exp(p[i]);
     began = chapter_seconds();
-    for (int i = 0; i < draws; i++)
-        chapter_try(c, flow_chain_sample(f, rng, y, DRAWN), "samples");
+    for (int i = 0; i < draws; i++) chapter_try(c, flow_chain_sample(f, rng, y, DRAWN), "samples");
     r->sample[kind] += (chapter_seconds() - began) / (draws * DRAWN * SETS / 1e4);
 }
 
@@ -256,43 +258,38 @@ static void write_layers(chapter *c, flow_chain *f, flow_rng *rng) {
     chapter_try(c, flow_chain_forward(f, x, logdet, x, DRAWN), "layers");
     for (int k = 0; k <= f->count; k++) {
         const double *at = flow_chain_points(f, k), *was = flow_chain_points(f, k ? k - 1 : 0);
-        char name[20];
-        snprintf(name, sizeof name, "layer%02d", k);
-        chapter_block(c, name, "x1 x2 moon from1 from2");
-        for (int i = 0; i < 2 * DRAWN; i += 2) {
-            const double row[5] = {at[i], at[i + 1], (double)label[i / 2], was[i], was[i + 1]};
-            chapter_row(c, row, 5);
-        }
+        chapter_block(c, chapter_text("layer%02d", k), "x1 x2 moon from1 from2");
+        for (int i = 0; i < 2 * DRAWN; i += 2)
+            chapter_row5(c, at[i], at[i + 1], label[i / 2], was[i], was[i + 1]);
     }
 }
 
+static void one_model(chapter *c, results *r, int kind, int set, flow_rng *rng) {
+    const int toy = plan[set].toy;
+    const char *name = chapter_text("  %s on %s", model_name[kind], flow_toy_name(toy));
+    double x[2 * DRAWN], error, limit = plan[set].enough[kind], *got = &r->excess[set][kind];
+    model m;
+    build(c, &m, kind, 2, LAYERS, r->steep * plan[set].steep, rng);
+    flow_toy_sample(toy, rng, x, NULL, DRAWN);
+    chapter_try(c, flow_chain_fit(&m.flow, x, DRAWN), "the first scale");
+    if (c->quick) /* at least, training should help */
+        limit = chapter_excess(c, &m.flow, toy, r->x, c->n, "held-out points", &error);
+    r->step[kind] += train(c, r, &m.flow, name + 2, set, rng) / SETS;
+    *got = chapter_excess(c, &m.flow, toy, r->x, c->n, "held-out points", &error);
+    if (limit > 0) chapter_below(c, name, *got, limit + (c->n < 10000 ? 5 * error : 0));
+    else chapter_say(c, name, *got, "no bound: it keeps volumes");
+    examine(c, r, &m.flow, kind, rng);
+    if (kind == REALNVP && set == 0) write_layers(c, &m.flow, rng);
+    flow_chain_free(&m.flow);
+}
+
 static void one_set(chapter *c, results *r, int set, flow_rng *rng) {
-    const int toy = set_of[set], all = MODELS;
-    const double *const column = r->density;
-    char name[60];
+    const int toy = plan[set].toy;
     flow_toy_sample(toy, rng, r->x, NULL, c->n);
-    chapter_try(c, flow_toy_logprob(toy, r->truth, r->x, c->n), "the target");
-    snprintf(name, sizeof name, "data_%s", flow_toy_name(toy));
-    chapter_points(c, name, "x1 x2", r->x, c->n, 2, 1000);
-    for (int kind = 0; kind < MODELS; kind++) {
-        double x[2 * DRAWN], error, limit = enough[kind][set], *got = &r->excess[set][kind];
-        model m;
-        build(c, &m, kind, 2, LAYERS, r->steep * steep_of[set], rng);
-        flow_toy_sample(toy, rng, x, NULL, DRAWN);
-        chapter_try(c, flow_chain_fit(&m.flow, x, DRAWN), "the first scale");
-        if (c->quick) limit = excess(c, r, &m.flow, &error); /* at least, training should help */
-        snprintf(name, sizeof name, "  %s on %s", model_name[kind], flow_toy_name(toy));
-        r->step[kind] += train(c, &m.flow, name + 2, toy, steps_of[set] / (c->quick ? 100 : 1),
-                               r->rate * rate_of[set], rng) / (double)SETS;
-        *got = excess(c, r, &m.flow, &error);
-        if (limit > 0) chapter_below(c, name, *got, limit + (c->n < 10000 ? 5 * error : 0));
-        else chapter_say(c, name, *got, "no bound: it keeps volumes");
-        examine(c, r, &m.flow, kind, rng);
-        if (kind == REALNVP && set == 0) write_layers(c, &m.flow, rng);
-        flow_chain_free(&m.flow);
-    }
-    snprintf(name, sizeof name, "density_%s", flow_toy_name(toy));
-    chapter_grid_block(c, name, "x1 x2 NICE RealNVP Glow MAF", r->grid, SIDE, 2, &column, &all, 1);
+    chapter_points(c, chapter_text("data_%s", flow_toy_name(toy)), "x1 x2", r->x, c->n, 2, 1000);
+    for (int kind = 0; kind < MODELS; kind++) one_model(c, r, kind, set, rng);
+    chapter_plane_block(c, chapter_text("density_%s", flow_toy_name(toy)),
+                        "x1 x2 NICE RealNVP Glow MAF", r->grid, SIDE, r->density, MODELS);
 }
 
 /* Times differ from run to run, so they stand here and not in the data file. Four untrained layers
@@ -329,7 +326,7 @@ int main(int argc, char **argv) {
     chapter_require(&c, r.rate > 0, "--rate", "a number above 0");
     flow_rng_init(&rng, c.seed);
     if (c.quick && c.n > 500) c.n = 500;
-    r.x = chapter_alloc(&c, 4 * (size_t)c.n), r.truth = r.x + 2 * c.n, r.logq = r.x + 3 * c.n;
+    r.x = chapter_alloc(&c, 2 * (size_t)c.n); /* held-out points */
     r.grid = chapter_grid(&c, -4.5, 4.5, SIDE, 2);
     r.density = chapter_alloc(&c, MODELS * SIDE * SIDE);
     jacobians(&c, &rng);
@@ -346,6 +343,6 @@ int main(int argc, char **argv) {
 
 /* Try this
  * 1. --steep 1: which edges are missing in figure densities, and what does it cost on each target?
- * 2. In conditioners, give both masks parity 0. Which coordinate stays as it was in figure layers,
+ * 2. In conditioned, give both masks parity 0. Which coordinate stays as it was in figure layers,
  *    and which model does not mind? (Glow's linear map still mixes.)
  * 3. --rate 0.1, then 10: what becomes of models that train too fast, and when do they break? */

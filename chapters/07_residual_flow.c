@@ -32,11 +32,8 @@ typedef struct {
 /* A block of random parameters, `scale` times a fresh network's. */
 static void block_init(chapter *c, block *f, int d, int act, double bound, double scale,
                        flow_rng *rng) {
-    memset(&f->spec, 0, sizeof f->spec);
-    f->spec.width = 32;
-    f->spec.depth = 1;
-    f->spec.act = act;
-    f->spec.bound = bound;
+    const flow_residual_spec spec = {32, 1, act, bound, 0, 0, 0};
+    f->spec = spec;
     f->b = flow_residual(d, &f->spec);
     f->theta = chapter_alloc(c, (size_t)f->b.params);
     f->cache = chapter_alloc(c, (size_t)(f->b.work + f->b.cache));
@@ -121,10 +118,8 @@ static void fixed_point(chapter *c, flow_rng *rng) {
     err = f.b.inverse(&f.b, f.theta, y, &logdet, y, 1, f.cache);
     chapter_near(c, "  and flow.h says so: FLOW_E_CONVERGE", FLOW_E_CONVERGE, err, 0);
     chapter_block(c, "iterations", "k L=0.3 L=0.6 L=0.9 unbounded");
-    for (int k = 0; k <= ITERATIONS; k++) {
-        const double row[] = {(double)k, error[0][k], error[1][k], error[2][k], error[3][k]};
-        chapter_row(c, row, 5);
-    }
+    for (int k = 0; k <= ITERATIONS; k++)
+        chapter_row5(c, k, error[0][k], error[1][k], error[2][k], error[3][k]);
 }
 
 /* ---- the log-determinant as a series -------------------------------------------------------- */
@@ -134,9 +129,8 @@ static double roulette(chapter *c, block *f, const double *x, flow_rng *rng, int
                        double *se) {
     double sum = 0, square = 0, value;
     for (int i = 0; i < draws; i++) {
-        chapter_try(
-            c, flow_residual_series(&f->b, f->theta, &value, rng, x, 1, 1, 2, 0.5, f->cache),
-            "the series");
+        chapter_try(c, flow_residual_series(&f->b, f->theta, &value, rng, x, 1, 1, 2, 0.5,
+                                            f->cache), "the series");
         sum += value, square += value * value;
     }
     *se = sqrt((square / draws - sum / draws * (sum / draws)) / (draws - 1));
@@ -154,24 +148,27 @@ static void series(chapter *c, flow_rng *rng) {
     for (int terms = 1; terms <= 200; terms = terms < 20 ? terms + 1 : terms * 2) {
         chapter_try(c, flow_residual_series(&f.b, f.theta, &cut, rng, x, 1, 0, terms, 0, f.cache),
                     "the series");
-        const double row[] = {(double)terms, cut, exact};
-        chapter_row(c, row, 3);
+        chapter_row3(c, terms, cut, exact);
     }
     chapter_near(c, "log-det: series of 160 terms, exact traces", exact, cut, 1e-7);
     chapter_block(c, "roulette", "draws mean standard_error exact");
     for (int k = 4; k <= most; k++) {
         mean = roulette(c, &f, x, rng, 1 << k, &se);
-        const double row[] = {(double)(1 << k), mean, se, exact};
-        chapter_row(c, row, 4);
+        chapter_row4(c, 1 << k, mean, se, exact);
     }
     chapter_near(c, "  Russian roulette, one probe each (6 s.e.)", exact, mean, 6 * se);
 }
 
 /* ---- trained on the toy sets ---------------------------------------------------------------- */
 
-static int model_logprob(void *ctx, double *logp, const double *x, int n) {
-    return flow_chain_logprob((flow_chain *)ctx, logp, x, n);
-}
+static const struct {
+    int set, width, blocks, steps;
+    double bound, rate, limit; /* limit: nats above the entropy */
+} plan[] = {
+    {FLOW_TOY_MOONS, 16, 16, 5000, 0.99, 1e-2, 0.06},
+    {FLOW_TOY_8GAUSSIANS, 24, 16, 5000, 0.999, 1.5e-2, 0.05},
+    {FLOW_TOY_CHECKERBOARD, 24, 24, 6000, 0.999, 1.5e-2, 0.32},
+};
 
 /* Blocks with an actnorm before each and one at the end, data -> noise. */
 static void model_init(chapter *c, flow_chain *flow, flow_residual_spec *spec, int blocks,
@@ -184,6 +181,7 @@ static void model_init(chapter *c, flow_chain *flow, flow_residual_spec *spec, i
 }
 
 static void train(chapter *c, flow_chain *flow, int set, int steps, double rate, flow_rng *rng) {
+    const char *name = flow_toy_name(set);
     double x[2 * 64], loss;
     flow_opt adam;
     chapter_try(c, flow_opt_init(&adam, FLOW_ADAM, rate, flow->params), "Adam");
@@ -191,25 +189,14 @@ static void train(chapter *c, flow_chain *flow, int set, int steps, double rate,
     flow_toy_sample(set, rng, x, NULL, 64);
     chapter_try(c, flow_chain_fit(flow, x, 64), "the start");
     for (int step = 0; step < steps; step++) {
-        char where[80];
-        snprintf(where, sizeof where, "%s: training stopped at step %d", flow_toy_name(set), step);
+        const char *where = chapter_text("%s: training stopped at step %d", name, step);
         flow_toy_sample(set, rng, x, NULL, 64);
         chapter_try(c, flow_chain_nll(flow, &loss, x, 64), where);
         adam.rate = rate * flow_schedule_cosine(step, steps) * flow_schedule_warmup(step, 100);
         chapter_try(c, flow_opt_step(&adam, flow->theta, flow->grad), where);
-        chapter_progress(c, flow_toy_name(set), step + 1, steps);
+        chapter_progress(c, name, step + 1, steps);
     }
     flow_opt_free(&adam);
-}
-
-/* Held-out loss minus entropy: E[log p(x) - log q(x)], paired, so that the noise cancels. */
-static double excess(chapter *c, flow_chain *flow, int set, flow_rng *rng, int n) {
-    double *x = chapter_alloc(c, 2 * (size_t)n), *p = chapter_alloc(c, 2 * (size_t)n), sum = 0;
-    flow_toy_sample(set, rng, x, NULL, n);
-    chapter_try(c, flow_toy_logprob(set, p, x, n), "the true density");
-    chapter_try(c, flow_chain_logprob(flow, p + n, x, n), "the flow's density");
-    for (int i = 0; i < n; i++) sum += (p[i] - p[n + i]) / n;
-    return sum;
 }
 
 /* The largest Lipschitz constant of the blocks' g, each at 50 of the points that enter it. */
@@ -227,81 +214,58 @@ static double trained_lipschitz(chapter *c, flow_chain *flow, int set, flow_rng 
     return most;
 }
 
-static const struct {
-    int set, width, blocks, steps;
-    double bound, rate, limit; /* limit: nats above the entropy */
-} plan[] = {
-    {FLOW_TOY_MOONS, 16, 16, 5000, 0.99, 1e-2, 0.06},
-    {FLOW_TOY_8GAUSSIANS, 24, 16, 5000, 0.999, 1.5e-2, 0.05},
-    {FLOW_TOY_CHECKERBOARD, 24, 24, 6000, 0.999, 1.5e-2, 0.32},
-};
-
-/* Density on a grid, and samples by inversion; carried forward they are their noise again. */
-static double draw(chapter *c, flow_chain *flow, const char *name, flow_rng *rng, int n) {
-    enum { SIDE = 80 };
-    double *z = chapter_alloc(c, 6 * (size_t)n), *x = z + 2 * n, *back = x + 2 * n, worst = 0;
-    double grid[2 * SIDE], logp[SIDE], logdet[50] = {0};
-    char text[64];
-    snprintf(text, sizeof text, "density_%s", name);
-    chapter_block(c, text, "x1 x2 p");
-    for (int j = 0; j < SIDE; j++) {
-        for (int i = 0; i < SIDE; i++) {
-            grid[2 * i] = -4 + 8 * (i + 0.5) / SIDE;
-            grid[2 * i + 1] = -4 + 8 * (j + 0.5) / SIDE;
-        }
-        chapter_try(c, flow_chain_logprob(flow, logp, grid, SIDE), "the density");
-        for (int i = 0; i < SIDE; i++) {
-            const double row[] = {grid[2 * i], grid[2 * i + 1], exp(logp[i])};
-            chapter_row(c, row, 3);
-        }
-        chapter_gap(c);
+static void write_density(chapter *c, flow_chain *flow, const char *name) {
+    enum { SIDE = 80, NODES = SIDE * SIDE };
+    double *x = chapter_alloc(c, 3 * NODES), *p = x + 2 * NODES;
+    for (int i = 0; i < NODES; i++) {
+        x[2 * i] = -4 + 8 * (i % SIDE + 0.5) / SIDE;
+        x[2 * i + 1] = -4 + 8 * (i / SIDE + 0.5) / SIDE;
     }
-    snprintf(text, sizeof text, "samples_%s", name);
-    chapter_block(c, text, "x1 x2");
+    chapter_try(c, flow_chain_logprob(flow, p, x, NODES), "the density");
+    for (int i = 0; i < NODES; i++) p[i] = exp(p[i]);
+    chapter_plane_block(c, chapter_text("density_%s", name), "x1 x2 p", x, SIDE, p, 1);
+}
+
+/* Samples by inversion; carried forward they are their noise again. Returns the worst error. */
+static double write_samples(chapter *c, flow_chain *flow, const char *name, flow_rng *rng) {
+    const int n = c->n;
+    double *z = chapter_alloc(c, 6 * (size_t)n), *x = z + 2 * n, *back = x + 2 * n, worst = 0;
+    double logdet[50] = {0};
     flow_normal_sample(rng, z, n, 2);
     for (int i = 0; i < n; i += 50) {
         const int m = n - i < 50 ? n - i : 50;
         chapter_try(c, flow_chain_inverse(flow, x + 2 * i, logdet, z + 2 * i, m), "the inverse");
         chapter_try(c, flow_chain_forward(flow, back + 2 * i, logdet, x + 2 * i, m), "the flow");
     }
-    for (int i = 0; i < n; i++) {
-        worst = chapter_worse(worst, norm(back + 2 * i, z + 2 * i, 2));
-        chapter_row(c, x + 2 * i, 2);
-    }
+    for (int i = 0; i < n; i++) worst = chapter_worse(worst, norm(back + 2 * i, z + 2 * i, 2));
+    chapter_points(c, chapter_text("samples_%s", name), "x1 x2", x, n, 2, n);
     return worst;
 }
 
-static void trained(chapter *c, flow_rng *rng) {
-    for (int k = 0; k < 3; k++) {
-        const char *name = flow_toy_name(plan[k].set);
-        const int steps = c->quick ? 200 : plan[k].steps, points = c->quick ? 500 : 10000;
-        flow_residual_spec spec;
-        flow_chain flow;
-        double mass, above, round_trip;
-        char text[80];
-        memset(&spec, 0, sizeof spec);
-        spec.width = plan[k].width;
-        spec.depth = 1;
-        spec.act = FLOW_LIPSWISH;
-        spec.bound = plan[k].bound;
-        spec.tol = 1e-6;
-        spec.power = 1; /* while training; then the norms are made exact */
-        model_init(c, &flow, &spec, c->quick ? 6 : plan[k].blocks, rng);
-        train(c, &flow, plan[k].set, steps, plan[k].rate, rng);
-        spec.power = 0;
-        above = excess(c, &flow, plan[k].set, rng, points);
-        chapter_try(c, flow_quadrature(&mass, model_logprob, &flow, -8, 8, c->quick ? 80 : 256, 2),
-                    "the integral");
-        round_trip = draw(c, &flow, name, rng, c->n);
-        snprintf(text, sizeof text, "%s: held-out loss - entropy (nats)", name);
-        if (c->quick) chapter_say(c, text, above, "untrained: --quick");
-        else chapter_below(c, text, above, plan[k].limit);
-        chapter_near(c, "  integral of the density", 1, mass, c->quick ? 0.05 : 1e-3);
-        chapter_below(c, "  largest Lipschitz constant of a block",
-                      trained_lipschitz(c, &flow, plan[k].set, rng), plan[k].bound + 1e-6);
-        chapter_below(c, "  noise -> sample -> noise, worst error", round_trip, 1e-3);
-        flow_chain_free(&flow);
-    }
+static void trained(chapter *c, int k, flow_rng *rng) {
+    const int set = plan[k].set, steps = c->quick ? 200 : plan[k].steps;
+    const int points = c->quick ? 500 : 10000; /* held-out */
+    const char *name = flow_toy_name(set);
+    flow_residual_spec spec = {plan[k].width, 1, FLOW_LIPSWISH, plan[k].bound, 1e-6, 0, 1};
+    flow_chain flow;
+    double mass, above, round_trip, error, *x = chapter_alloc(c, 2 * (size_t)points);
+    model_init(c, &flow, &spec, c->quick ? 6 : plan[k].blocks, rng);
+    train(c, &flow, set, steps, plan[k].rate, rng);
+    spec.power = 0; /* one power iteration a step while training; now the norms are made exact */
+    flow_toy_sample(set, rng, x, NULL, points);
+    above = chapter_excess(c, &flow, set, x, points, "the flow's density", &error);
+    chapter_try(c, flow_quadrature(&mass, chapter_chain_logprob, &flow, -8, 8, c->quick ? 80 : 256,
+                                   2), "the integral");
+    write_density(c, &flow, name);
+    round_trip = write_samples(c, &flow, name, rng);
+    const char *text = chapter_text("%s: held-out loss - entropy (nats)", name);
+    if (c->quick) chapter_say(c, text, above, "untrained: --quick");
+    else chapter_below(c, text, above, plan[k].limit);
+    chapter_near(c, "  integral of the density", 1, mass, c->quick ? 0.05 : 1e-3);
+    chapter_below(c, "  largest Lipschitz constant of a block",
+                  trained_lipschitz(c, &flow, set, rng), plan[k].bound + 1e-6);
+    chapter_below(c, "  noise -> sample -> noise, worst error", round_trip, 1e-3);
+    flow_chain_free(&flow);
 }
 
 int main(int argc, char **argv) {
@@ -312,7 +276,7 @@ int main(int argc, char **argv) {
     flow_rng_init(&rng, c.seed);
     fixed_point(&c, &rng);
     series(&c, &rng);
-    trained(&c, &rng);
+    for (int k = 0; k < 3; k++) trained(&c, k, &rng);
     return chapter_end(&c);
 }
 

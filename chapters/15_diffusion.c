@@ -37,41 +37,53 @@ static void predict(chapter *c, flow_field f, int path, int what, double *y, con
     chapter_try(c, flow_path_convert(path, what, y, FLOW_VELOCITY, y, x, t, n, f.d), "predict");
 }
 
-/* By conversion of the exact velocity, and straight from the density p_t. */
-static double score_gap(chapter *c, const flow_mixture *data, int path, flow_rng *rng) {
+/* The score by conversion of the exact velocity, and straight from the density p_t. */
+static void check_scores(chapter *c, const flow_mixture *data, flow_rng *rng) {
     double worst = 0, x[2], converted[2], score[2];
-    flow_marginal exact;
-    flow_mixture pt;
-    chapter_try(c, flow_marginal_of_mixture(&exact, data, path), "v*");
-    for (int i = 0; i < 200; i++) {
-        const double t = 0.02 + 0.95 * flow_rng_uniform(rng);
-        chapter_try(c, flow_mixture_at(&pt, data, path, t), "p_t");
-        flow_mixture_sample(&pt, rng, x, NULL, 1);
-        flow_mixture_score(&pt, score, x, 1);
-        predict(c, flow_marginal_field(&exact), path, FLOW_SCORE, converted, x, &t, 1);
-        for (int j = 0; j < 2; j++) worst = chapter_worse(worst, fabs(converted[j] - score[j]));
-        flow_mixture_free(&pt);
+    for (int path = FLOW_LINEAR; path <= FLOW_COSINE; path++) {
+        flow_marginal exact;
+        chapter_try(c, flow_marginal_of_mixture(&exact, data, path), "v*");
+        for (int i = 0; i < 200; i++) {
+            const double t = 0.02 + 0.95 * flow_rng_uniform(rng);
+            flow_mixture pt;
+            chapter_try(c, flow_mixture_at(&pt, data, path, t), "p_t");
+            flow_mixture_sample(&pt, rng, x, NULL, 1);
+            flow_mixture_score(&pt, score, x, 1);
+            predict(c, flow_marginal_field(&exact), path, FLOW_SCORE, converted, x, &t, 1);
+            for (int j = 0; j < 2; j++) worst = chapter_worse(worst, fabs(converted[j] - score[j]));
+            flow_mixture_free(&pt);
+        }
+        flow_marginal_free(&exact);
     }
-    flow_marginal_free(&exact);
-    return worst;
+    chapter_near(c, "score from v, less score of p_t; three paths", 0, worst, 1e-7);
+}
+
+typedef struct {
+    double x0[2 * PROBES], x1[2 * PROBES], xt[2 * PROBES], u[2 * PROBES], t[PROBES];
+} pairs;
+
+/* n pairs, each at a time t in (from, from + span). */
+static void draw(pairs *p, const flow_mixture *data, double from, double span, int n,
+                 flow_rng *rng) {
+    flow_mixture_sample(data, rng, p->x1, NULL, n);
+    flow_normal_sample(rng, p->x0, n, 2);
+    for (int i = 0; i < n; i++) p->t[i] = from + span * flow_rng_uniform(rng);
+    flow_path_sample(FLOW_LINEAR, p->xt, p->u, p->x0, p->x1, p->t, n, 2);
 }
 
 /* Flow matching as in chapter 11: nobody asks for a score. */
 static void train(chapter *c, flow_net *net, const flow_mixture *data, int steps, flow_rng *rng) {
-    double x0[2 * BATCH], x1[2 * BATCH], xt[2 * BATCH], u[2 * BATCH], t[BATCH], loss;
+    static pairs p;
+    double loss;
     flow_opt adam;
     chapter_try(c, flow_net_init(net, 2, 0, 48, 3, FLOW_SILU, PROBES, rng), "network");
     chapter_try(c, flow_opt_init(&adam, FLOW_ADAM, 0, net->params), "Adam");
     for (int step = 0; step < steps; step++) {
-        int err;
-        flow_mixture_sample(data, rng, x1, NULL, BATCH);
-        flow_normal_sample(rng, x0, BATCH, 2);
-        for (int i = 0; i < BATCH; i++) t[i] = flow_rng_uniform(rng);
-        flow_path_sample(FLOW_LINEAR, xt, u, x0, x1, t, BATCH, 2);
-        err = flow_cfm_loss(net, &loss, xt, t, NULL, u, BATCH);
+        draw(&p, data, 0, 1, BATCH, rng);
+        chapter_step(c, flow_cfm_loss(net, &loss, p.xt, p.t, NULL, p.u, BATCH), "the network",
+                     step);
         adam.rate = 6e-3 * flow_schedule_cosine(step, steps);
-        if (err == FLOW_OK) err = flow_opt_step(&adam, net->theta, net->grad);
-        chapter_step(c, err, "the network", step);
+        chapter_step(c, flow_opt_step(&adam, net->theta, net->grad), "the network", step);
         chapter_progress(c, "training", step + 1, steps);
     }
     flow_opt_free(&adam);
@@ -81,19 +93,17 @@ static void train(chapter *c, flow_net *net, const flow_mixture *data, int steps
  * 1/t^2, for v - u = -(E x0 - x0)/t; then how far the score s = -E x0/sigma is from the true s*. */
 static void probe(chapter *c, flow_field f, flow_field exact, const flow_mixture *data, int steps,
                   flow_rng *rng) {
-    static double x0[2 * PROBES], x1[2 * PROBES], xt[2 * PROBES], u[2 * PROBES], t[PROBES];
     static double v[2 * PROBES], noise[2 * PROBES], truth[2 * PROBES];
+    static pairs p;
     double as_velocity = 0, as_noise = 0, miss = 0, size = 0;
-    flow_mixture_sample(data, rng, x1, NULL, PROBES);
-    flow_normal_sample(rng, x0, PROBES, 2);
-    for (int i = 0; i < PROBES; i++) t[i] = 0.02 + 0.96 * flow_rng_uniform(rng);
-    flow_path_sample(FLOW_LINEAR, xt, u, x0, x1, t, PROBES, 2);
-    predict(c, f, FLOW_LINEAR, FLOW_VELOCITY, v, xt, t, PROBES);
-    predict(c, f, FLOW_LINEAR, FLOW_NOISE, noise, xt, t, PROBES);
-    predict(c, exact, FLOW_LINEAR, FLOW_NOISE, truth, xt, t, PROBES);
+    draw(&p, data, 0.02, 0.96, PROBES, rng);
+    predict(c, f, FLOW_LINEAR, FLOW_VELOCITY, v, p.xt, p.t, PROBES);
+    predict(c, f, FLOW_LINEAR, FLOW_NOISE, noise, p.xt, p.t, PROBES);
+    predict(c, exact, FLOW_LINEAR, FLOW_NOISE, truth, p.xt, p.t, PROBES);
     for (int i = 0; i < 2 * PROBES; i++) {
-        as_velocity += (v[i] - u[i]) * (v[i] - u[i]) / (double)PROBES;
-        as_noise += (noise[i] - x0[i]) * (noise[i] - x0[i]) / (t[i / 2] * t[i / 2] * PROBES);
+        const double t = p.t[i / 2];
+        as_velocity += (v[i] - p.u[i]) * (v[i] - p.u[i]) / (double)PROBES;
+        as_noise += (noise[i] - p.x0[i]) * (noise[i] - p.x0[i]) / (t * t * PROBES);
         miss += (noise[i] - truth[i]) * (noise[i] - truth[i]);
         size += truth[i] * truth[i];
     }
@@ -108,8 +118,8 @@ static void write_score(chapter *c, flow_field f, flow_field exact, const flow_m
     enum { ARROWS = 15, NODES = ARROWS * ARROWS, FINE = 81 };
     const double *x = chapter_grid(c, -3, 3, ARROWS, 2), *fine = chapter_grid(c, -3, 3, FINE, 2);
     double learned[2 * NODES], truth[2 * NODES], time[NODES], *p = chapter_alloc(c, FINE * FINE);
-    const double *const scores[2] = {learned, truth}, *const density = p;
-    const int width[2] = {2, 2}, one = 1;
+    const double *const scores[2] = {learned, truth};
+    const int width[2] = {2, 2};
     flow_mixture pt;
     for (int i = 0; i < NODES; i++) time[i] = t;
     predict(c, f, FLOW_LINEAR, FLOW_SCORE, learned, x, time, NODES);
@@ -119,7 +129,18 @@ static void write_score(chapter *c, flow_field f, flow_field exact, const flow_m
     flow_mixture_logprob(&pt, p, fine, FINE * FINE);
     flow_mixture_free(&pt);
     for (int i = 0; i < FINE * FINE; i++) p[i] = exp(p[i]);
-    chapter_grid_block(c, "density", "x1 x2 p_t", fine, FINE, 2, &density, &one, 1);
+    chapter_plane_block(c, "density", "x1 x2 p_t", fine, FINE, p, 1);
+}
+
+static void learned_score(chapter *c, const flow_mixture *data, int steps, flow_rng *rng) {
+    flow_marginal exact;
+    flow_net net;
+    chapter_try(c, flow_marginal_of_mixture(&exact, data, FLOW_LINEAR), "v*");
+    train(c, &net, data, steps, rng);
+    probe(c, flow_net_field(&net), flow_marginal_field(&exact), data, steps, rng);
+    write_score(c, flow_net_field(&net), flow_marginal_field(&exact), data, 0.6);
+    flow_net_free(&net);
+    flow_marginal_free(&exact);
 }
 
 /* P(X <= x) of a one-dimensional mixture. */
@@ -139,7 +160,6 @@ static double *travel(chapter *c, flow_cnf *flow, const flow_mixture *data, doub
     double *x = chapter_alloc(c, (size_t)c->n), t = 0, ks;
     flow_normal_sample(rng, x, c->n, 1);
     for (int k = 0; k < 3; t = stop[k++]) {
-        char text[60];
         flow_mixture pt;
         flow->steps = (int)(steps * (stop[k] - t)) + 1;
         chapter_try(c, flow_sde_transport(flow, rng, x, FLOW_LINEAR, lambda, t, stop[k], c->n),
@@ -147,8 +167,8 @@ static double *travel(chapter *c, flow_cnf *flow, const flow_mixture *data, doub
         chapter_try(c, flow_mixture_at(&pt, data, FLOW_LINEAR, stop[k]), "p_t");
         chapter_try(c, flow_ks(&ks, x, c->n, mixture_cdf, &pt), "Kolmogorov's distance");
         flow_mixture_free(&pt);
-        snprintf(text, sizeof text, "lambda = %g, t = %g: distance from p_t", lambda, stop[k]);
-        chapter_below(c, text, ks, limit);
+        chapter_below(c, chapter_text("lambda = %g, t = %g: distance from p_t", lambda, stop[k]),
+                      ks, limit);
     }
     return x;
 }
@@ -157,10 +177,8 @@ static double *travel(chapter *c, flow_cnf *flow, const flow_mixture *data, doub
 static void write_level(chapter *c, flow_cnf *flow, int level, double lambda, const double *ends,
                         flow_rng rng) {
     double start[DRAWN], density[BINS];
-    char name[20];
     flow_normal_sample(&rng, start, DRAWN, 1);
-    snprintf(name, sizeof name, "path%d", level);
-    chapter_block(c, name, "t x, one path after another");
+    chapter_block(c, chapter_text("path%d", level), "t x, one path after another");
     flow->steps = 4;
     for (int i = 0; i < DRAWN; i++, chapter_gap(c)) {
         chapter_row2(c, 0, start[i]);
@@ -172,8 +190,7 @@ static void write_level(chapter *c, flow_cnf *flow, int level, double lambda, co
         }
     }
     chapter_try(c, flow_histogram(density, ends, c->n, -4, 4, BINS), "histogram");
-    snprintf(name, sizeof name, "ends%d", level);
-    chapter_block(c, name, "x, density of the samples");
+    chapter_block(c, chapter_text("ends%d", level), "x, density of the samples");
     for (int i = 0; i < BINS; i++) chapter_row2(c, -4 + 8 * (i + 0.5) / (double)BINS, density[i]);
 }
 
@@ -244,15 +261,13 @@ static double ddim(chapter *c, const flow_mixture *data, int path, int steps, fl
 
 int main(int argc, char **argv) {
     int steps = 400, training = 5000;
-    double lambda = 2, worst = 0, apart = 0;
+    double lambda = 2, apart = 0;
     const chapter_flag flags[] = {{"--lambda", CHAPTER_REAL, &lambda, "the most noise on the way"},
                                   {"--steps", CHAPTER_COUNT, &steps, "of the SDE, from 0 to 1"},
                                   {"--train", CHAPTER_COUNT, &training, "steps of training"}};
     chapter c;
     flow_rng rng;
     flow_mixture data;
-    flow_marginal exact;
-    flow_net net;
     chapter_begin(&c, argc, argv, "15_diffusion", "scores, SDEs and DDIM from a velocity", 20000,
                   flags, 3);
     chapter_require(&c, lambda > 0 && lambda <= 20, "--lambda", "a number above 0, at most 20");
@@ -261,19 +276,12 @@ int main(int argc, char **argv) {
     if (c.quick && c.n > 2000) c.n = 2000;
     flow_rng_init(&rng, c.seed);
     chapter_try(&c, flow_toy_mixture(&data, FLOW_TOY_8GAUSSIANS), "eight Gaussians");
-    chapter_try(&c, flow_marginal_of_mixture(&exact, &data, FLOW_LINEAR), "v*");
-    for (int path = FLOW_LINEAR; path <= FLOW_COSINE; path++)
-        worst = chapter_worse(worst, score_gap(&c, &data, path, &rng));
-    chapter_near(&c, "score from v, less score of p_t; three paths", 0, worst, 1e-7);
-    train(&c, &net, &data, training, &rng);
-    probe(&c, flow_net_field(&net), flow_marginal_field(&exact), &data, training, &rng);
-    write_score(&c, flow_net_field(&net), flow_marginal_field(&exact), &data, 0.6);
+    check_scores(&c, &data, &rng);
+    learned_score(&c, &data, training, &rng);
     noise_levels(&c, lambda, steps, &rng);
     for (int i = 0; i < 40; i++)
         apart = chapter_worse(apart, ddim(&c, &data, i % 2 ? FLOW_COSINE : FLOW_VP, 20, &rng));
     chapter_near(&c, "DDIM less Euler on straight lines, 20 steps", 0, apart, 1e-8);
-    flow_net_free(&net);
-    flow_marginal_free(&exact);
     flow_mixture_free(&data);
     return chapter_end(&c);
 }

@@ -310,6 +310,23 @@ static inline double chapter_mean(const double *v, int n, double *error) {
     return mean;
 }
 
+/* The log-density of a flow_chain, as flow_quadrature asks for it. */
+static inline int chapter_chain_logprob(void *chain, double *logp, const double *x, int n) {
+    return flow_chain_logprob((flow_chain *)chain, logp, x, n);
+}
+
+/* Mean and standard error of log p(x) - log q(x) over points x[n*2] of a toy set p, q a chain: the
+ * NLL less the entropy, an estimate of KL(p|q) with less noise than the NLL has, since both see the
+ * same points. what: for the message when q fails. */
+static inline double chapter_excess(chapter *c, flow_chain *q, int toy, const double *x, int n,
+                                    const char *what, double *error) {
+    double *logq = chapter_alloc(c, 2 * (size_t)n), *logp = logq + n;
+    chapter_try(c, flow_toy_logprob(toy, logp, x, n), "the true density");
+    chapter_try(c, flow_chain_logprob(q, logq, x, n), what);
+    for (int i = 0; i < n; i++) logp[i] -= logq[i];
+    return chapter_mean(logp, n, error);
+}
+
 /* The side^d nodes of a grid over [lo, hi]^d, ends included, the first coordinate fastest. */
 static inline double *chapter_grid(chapter *c, double lo, double hi, int side, int d) {
     int n = 1;
@@ -655,6 +672,11 @@ static inline void chapter_row4(chapter *c, double v0, double v1, double v2, dou
     flow_dat_row(&c->dat, v, 4);
 }
 
+static inline void chapter_row5(chapter *c, double v0, double v1, double v2, double v3, double v4) {
+    const double v[] = {v0, v1, v2, v3, v4};
+    flow_dat_row(&c->dat, v, 5);
+}
+
 /* A block of the points x[n*d], or of `most` of them, evenly picked: a scatter needs no more. */
 static inline void chapter_points(chapter *c, const char *name, const char *columns,
                                   const double *x, int n, int d, int most) {
@@ -698,6 +720,12 @@ static inline void chapter_grid_block(chapter *c, const char *name, const char *
         chapter_row(c, row, used);
         if (d > 1 && i % side == side - 1) chapter_gap(c);
     }
+}
+
+/* The same for one array over a grid of the plane. */
+static inline void chapter_plane_block(chapter *c, const char *name, const char *columns,
+                                       const double *x, int side, const double *value, int width) {
+    chapter_grid_block(c, name, columns, x, side, 2, &value, &width, 1);
 }
 
 /* ---- the end -------------------------------------------------------------------------------- */
