@@ -248,7 +248,8 @@ static void train(chapter *c, flow_net *net, int set, int steps, double rate, fl
  * must find the same. */
 static double excess(chapter *c, flow_cnf *cnf, int set, double bound, flow_rng *rng) {
     const int n = c->quick ? c->n / 10 + 1 : c->n;
-    double *x = chapter_alloc(c, 4 * (size_t)n), *truth = x + 2 * n, *logp = truth + n, kl[2], error;
+    double *x = chapter_alloc(c, 4 * (size_t)n), *truth = x + 2 * n, *logp = truth + n;
+    double kl[2], error;
     flow_toy_sample(set, rng, x, NULL, n);
     chapter_try(c, flow_toy_logprob(set, truth, x, n), "true density");
     for (int k = 0; k < 2; k++) {
@@ -388,5 +389,5 @@ int main(int argc, char **argv) {
 
 /* Try this
  * - --rate 0.2: training breaks off, and says where. How high may the rate be?
- * - GAP 1 and FEW = 2, --set checkerboard: few steps see a good likelihood. What does the score see?
+ * - GAP 1 and FEW = 2, --set checkerboard: the likelihood gets better than it can be. Is it one?
  * - width 16 for the checkerboard, then 32 and 64: sharp edges want many tanhs. */

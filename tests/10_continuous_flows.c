@@ -389,6 +389,9 @@ static void test_memory(void) {
         TEST_EVERY_ALLOC(flow_cnf_init(&c, field_of(&w, exact), FLOW_HEUN, 1, 4),
                          flow_cnf_free(&c));
         TEST_ERR(flow_cnf_init(&c, field_of(&w, exact), FLOW_HEUN, 1, 4), FLOW_OK);
+        TEST_EQ_INT(c.bytes, sizeof(flow_real) *
+                                 ((size_t)(2 * flowi_min(w.d, 8) + 6) * 4 * (size_t)w.d + 3 * 4 +
+                                  (2 + 2) * 4 * ((size_t)w.d + 1)));
         draw_points(9, x, t, 4, w.d);
         TEST_ERR(flow_cnf_logprob(&c, logp, x, 4), FLOW_OK);
         TEST_ERR(flow_cnf_transport(&c, x, logp, 0, 1, 4), FLOW_OK);

@@ -893,6 +893,7 @@ static void test_label_dropout(void) {
 static void test_given(void) {
     const flow_real c[2] = {FLOWI_R(0.5), -1};
     flow_real x[MANY * D], t[MANY], rows[3 * 2], v[MANY * D], want[MANY * D];
+    flow_real s[2 * MANY * D], jv[2 * MANY * D];
     flow_rng rng = test_rng(61);
     flow_given g;
     flow_field f;
@@ -900,6 +901,7 @@ static void test_given(void) {
     int i, k;
     TEST_ERR(flow_net_init(&net, D, 2, 5, 1, FLOW_TANH, 3, &rng), FLOW_OK);
     flow_normal_sample(&rng, x, MANY, D);
+    flow_normal_sample(&rng, s, 2 * MANY, D);
     for (i = 0; i < MANY; i++) t[i] = (flow_real)i / MANY;
     g.net = &net;
     f = flow_given_field(&g);
@@ -911,6 +913,14 @@ static void test_given(void) {
             flow_net_forward(&net, want + i * D, x + i * D, t + i, rows, flowi_min(3, MANY - i));
         TEST_ERR(f.velocity(f.ctx, v, x, t, MANY), FLOW_OK);
         TEST_NEAR_ALL(v, want, MANY * D, 0);
+        TEST_ERR(f.tangent(f.ctx, v, jv, x, t, s, MANY, 2), FLOW_OK);
+        TEST_NEAR_ALL(v, want, MANY * D, 0);
+        for (i = 0; i < 2 * MANY; i++) { /* tangent i / MANY of sample i % MANY, by itself */
+            const int at = i % MANY;
+            flow_net_forward(&net, want, x + at * D, t + at, rows, 1);
+            flow_net_tangent(&net, want, s + i * D, 1, 1);
+            TEST_NEAR_ALL(jv + i * D, want, D, 10 * EPS);
+        }
     }
     flow_net_free(&net);
 }
@@ -919,10 +929,9 @@ static void test_given(void) {
 static int field_calls[2];
 static int sine_velocity(void *ctx, flow_real *v, const flow_real *x, const flow_real *t, int n) {
     int i;
-    (void)ctx;
     field_calls[0]++;
     for (i = 0; i < n * D; i++) v[i] = flowi_sin(x[i]) + t[i / D];
-    return FLOW_OK;
+    return ctx ? *(int *)ctx : FLOW_OK;
 }
 static int square_velocity(void *ctx, flow_real *v, const flow_real *x, const flow_real *t, int n) {
     int i;
@@ -949,10 +958,10 @@ static void test_guidance(void) {
     const flow_real weights[4] = {0, 1, FLOWI_R(2.5), FLOWI_R(0.5)};
     flow_real x[MANY * D], t[MANY], s[2 * MANY * D], v[MANY * D], jv[2 * MANY * D];
     flow_rng rng = test_rng(62);
-    int status = FLOW_OK, i, k;
+    int first = FLOW_OK, status = FLOW_OK, i, k;
     flow_field f[2], g_field;
     flow_guidance g;
-    f[0] = flow_field_of(D, sine_velocity, NULL);
+    f[0] = flow_field_of(D, sine_velocity, &first);
     f[1] = flow_field_of(D, square_velocity, &status);
     f[0].tangent = sine_tangent;
     f[1].tangent = square_tangent;
@@ -983,6 +992,10 @@ static void test_guidance(void) {
         TEST_ERR(g_field.velocity(g_field.ctx, v, x, t, MANY), k == 1 ? FLOW_OK : status);
         TEST_ERR(g_field.tangent(g_field.ctx, v, jv, x, t, s, MANY, 1), FLOW_E_SINGULAR);
         status = FLOW_OK;
+        first = FLOW_E_MEMORY;
+        TEST_ERR(g_field.velocity(g_field.ctx, v, x, t, MANY), k == 0 ? FLOW_OK : first);
+        TEST_ERR(g_field.tangent(g_field.ctx, v, jv, x, t, s, MANY, 2), FLOW_E_MEMORY);
+        first = FLOW_OK;
         flow_guidance_free(&g);
     }
     f[1].tangent = NULL;

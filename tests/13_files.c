@@ -1169,6 +1169,9 @@ static void test_idx_refuses(void) {
         {"\x01\x08\0\0\x01\0\0\0"
          "a",
          9, FLOW_E_FORMAT},
+        {"\x01\0\x08\x01\0\0\0\x01"
+         "a",
+         9, FLOW_E_FORMAT},
         {"\0\x01\x08\x01\0\0\0\x01"
          "a",
          9, FLOW_E_FORMAT},
