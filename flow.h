@@ -2207,49 +2207,62 @@ static flow_real flowi_gauss_kernel(const flow_real *x, const flow_real *m, flow
     return flowi_exp(-(a * a + b * b) / 2) / (2 * FLOWI_PI * std * std);
 }
 
+/* p[n] += w noise(x[n*2] - m), the noise about a point of a curve's piece `arm`. */
+static void flowi_curve_noise(int set, int arm, flow_real *p, const flow_real *x,
+                              const flow_real *m, flow_real w, flow_real std, int n) {
+    const flow_real side = arm == 0 ? FLOWI_R(1.0 / 6) : -FLOWI_R(1.0 / 6);
+    int i;
+    if (set != FLOW_TOY_2SPIRALS)
+        for (i = 0; i < n; i++) p[i] += w * flowi_gauss_kernel(x + 2 * i, m, std);
+    else
+        for (i = 0; i < n; i++)
+            p[i] += w * flowi_box_kernel(x[2 * i] - m[0], side, std) *
+                    flowi_box_kernel(x[2 * i + 1] - m[1], side, std);
+}
+
 /* p(x) = mean over the arms of the integral over s of noise(x - curve(s)), by Gauss's rule of three
  * points a cell. */
-static flow_real flowi_curve_density(int set, const flow_real *x) {
+static void flowi_curve_density(int set, flow_real *p, const flow_real *x, int n) {
     static const double node[3] = {0.11270166537925831, 0.5, 0.88729833462074169};
     static const double weight[3] = {5.0 / 18, 8.0 / 18, 5.0 / 18};
     const int cells = set == FLOW_TOY_2SPIRALS ? 1700 : 700;
-    flow_real std, sum = 0, m[2];
+    flow_real std, m[2];
     const int arms = flowi_toy_arms(set, &std);
     int arm, i;
+    for (i = 0; i < n; i++) p[i] = 0;
     for (arm = 0; arm < arms; arm++)
         for (i = 0; i < 3 * cells; i++) {
             const flow_real s = ((flow_real)(i / 3) + FLOWI_R(node[i % 3])) / (flow_real)cells;
-            const flow_real side = arm == 0 ? FLOWI_R(1.0 / 6) : -FLOWI_R(1.0 / 6);
             const flow_real w = FLOWI_R(weight[i % 3]);
-            flowi_toy_curve(set, arm, s, m);
-            if (set == FLOW_TOY_2SPIRALS) /* s^2 is uniform: weight 2 s */
-                sum += w * 2 * s * flowi_box_kernel(x[0] - m[0], side, std) *
-                       flowi_box_kernel(x[1] - m[1], side, std);
-            else
-                sum += w * flowi_gauss_kernel(x, m, std);
+            flowi_toy_curve(set, arm, s, m); /* of the spirals s^2 is uniform: weight 2 s */
+            flowi_curve_noise(set, arm, p, x, m, set == FLOW_TOY_2SPIRALS ? w * 2 * s : w, std, n);
         }
-    return sum / (flow_real)(cells * arms);
+    for (i = 0; i < n; i++) p[i] /= (flow_real)(cells * arms);
+}
+
+static flow_real flowi_eight_density(const flow_real *x, flow_real std) {
+    flow_real centre[2], p = 0;
+    int k;
+    for (k = 0; k < 8; k++) {
+        flowi_toy_centre(k, centre);
+        p += flowi_gauss_kernel(x, centre, std) / 8;
+    }
+    return p;
 }
 
 FLOW_API int flow_toy_logprob(int set, flow_real *logp, const flow_real *x, int n) {
-    flow_real std, centre[2], p;
-    int i, k;
+    flow_real std;
+    int i;
     FLOW_ASSERT(set >= 0 && set < FLOW_TOY_COUNT);
     if (set == FLOW_TOY_PINWHEEL) return FLOW_E_UNKNOWN;
     flowi_toy_arms(set, &std);
-    for (i = 0; i < n; i++) {
-        if (set == FLOW_TOY_CHECKERBOARD) {
-            p = flowi_checkerboard_density(x + 2 * i);
-        } else if (set == FLOW_TOY_8GAUSSIANS) {
-            for (p = 0, k = 0; k < 8; k++) {
-                flowi_toy_centre(k, centre);
-                p += flowi_gauss_kernel(x + 2 * i, centre, std) / 8;
-            }
-        } else {
-            p = flowi_curve_density(set, x + 2 * i);
-        }
-        logp[i] = flowi_log(p);
-    }
+    if (set == FLOW_TOY_CHECKERBOARD)
+        for (i = 0; i < n; i++) logp[i] = flowi_checkerboard_density(x + 2 * i);
+    else if (set == FLOW_TOY_8GAUSSIANS)
+        for (i = 0; i < n; i++) logp[i] = flowi_eight_density(x + 2 * i, std);
+    else
+        flowi_curve_density(set, logp, x, n);
+    for (i = 0; i < n; i++) logp[i] = flowi_log(logp[i]);
     return FLOW_OK;
 }
 
