@@ -118,14 +118,12 @@ static void check_fit(chapter *c, fit *f) {
     const double *g = f->data;
     const double bound[6] = {g[2] / 2, g[5] / 2, g[2] * g[2], g[2] * g[5], 0, g[5] * g[5]};
     double last[12], average[12];
-    char text[80];
     chapter_block(c, "fit", "noise excess A11 A12 A21 A22 b1 b2: last theta, average");
     map_of(c, f, last, f->noise, f->last, 0);
     map_of(c, f, average, f->noise, f->average, 0);
-    for (int j = 0; j < 6; j += 1 + (j == 3)) {
-        snprintf(text, sizeof text, "%s, averaged (the last theta: %.5g)", name[j], last[6 + j]);
-        chapter_near(c, text, g[j], average[6 + j], sqrt(f->noise * bound[j]));
-    }
+    for (int j = 0; j < 6; j += 1 + (j == 3))
+        chapter_near(c, chapter_text("%s, averaged (the last theta: %.5g)", name[j], last[6 + j]),
+                     g[j], average[6 + j], sqrt(f->noise * bound[j]));
     chapter_between(c, "loss at the end, from the optimum's entropy", last[1] + f->least,
                     f->least - 1e-9, f->least + fmin(1, 25 * f->noise));
 }

@@ -113,14 +113,12 @@ static void layers(chapter *c, const double *start, int n) {
 static void polygons(chapter *c) {
     const int depths[] = {1, 2, 4, 16, 256};
     for (int k = 0; k < 5; k++) {
-        char name[32];
-        snprintf(name, sizeof name, "K%03d", depths[k]);
-        chapter_block(c, name, "x1 x2 t");
+        chapter_block(c, chapter_text("K%03d", depths[k]), "x1 x2 t");
         for (int i = 0; i < 12; i++) {
             double x[2] = {1.4 * cos(0.5236 * i), 1.4 * sin(0.5236 * i)}, logdet = 0;
             for (int l = 0; l <= depths[k]; l++) {
-                const double t = (double)l / depths[k], row[] = {x[0], x[1], t};
-                chapter_row(c, row, 3);
+                const double t = (double)l / depths[k];
+                chapter_row3(c, x[0], x[1], t);
                 planar_layer(x, &logdet, t, 1.0 / depths[k]);
             }
             chapter_gap(c);
@@ -145,7 +143,6 @@ static void orders(chapter *c) {
     flow_ode s;
     for (int m = 0; m < FLOW_ODE_COUNT; m++) {
         const int last = m == FLOW_DOPRI5 ? 3 : 6; /* beyond, rounding is all that is left */
-        char text[64];
         chapter_try(c, flow_ode_init(&s, m, 2), "a solver");
         for (int k = 0; k < 7; k++) {
             double x[] = {1, 0};
@@ -153,8 +150,8 @@ static void orders(chapter *c) {
             chapter_try(c, flow_ode_solve(&s, wheel, NULL, x, 0, 2, 8 << k, 2), "a solver");
             error[m][k] = distance(x, exact, 2);
         }
-        snprintf(text, sizeof text, "order of %s", s.tableau->name);
-        chapter_near(c, text, s.tableau->order, -slope(steps, error[m], last - 2, last), 0.1);
+        chapter_near(c, chapter_text("order of %s", s.tableau->name), s.tableau->order,
+                     -slope(steps, error[m], last - 2, last), 0.1);
         flow_ode_free(&s);
     }
     chapter_block(c, "order", "count euler midpoint heun rk4 dopri5");

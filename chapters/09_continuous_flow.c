@@ -71,9 +71,8 @@ static void write_frame(chapter *c, example *f, int frame, int side) {
     double t = 1.0 * frame / FRAMES, *x = chapter_grid(c, -3.5, 3.5, side, d);
     const double *v = velocity(c, f, t, x, n), *value[3] = {v, density(c, f, t, x, n), v + n * d};
     const int width[3] = {d, 1, 1};
-    char block[40];
-    snprintf(block, sizeof block, "%s%02d", f->name, frame);
-    chapter_grid_block(c, block, "x, v, p, div v", x, side, d, value, width, 3);
+    chapter_grid_block(c, chapter_text("%s%02d", f->name, frame), "x, v, p, div v", x, side, d,
+                       value, width, 3);
 }
 
 /* Along a particle: d log p/dt = -div v. Particles x ~ p_0 move from t = 0 to 1, each carrying its
@@ -82,7 +81,6 @@ static void follow(chapter *c, example *f, flow_rng *rng, int side, double *erro
     int n = c->n, d = f->cnf.field.d, drawn = n < DRAWN ? n : DRAWN, columns = d + 2;
     double *x = chapter_alloc(c, (size_t)n * (size_t)(d + 1)), *logp = x + n * d, *p, start = 0;
     double *path = chapter_alloc(c, (size_t)((FRAMES + 1) * DRAWN * columns)), *row;
-    char text[80];
     flow_normal_sample(rng, x, n, d);
     for (int i = 0; !f->data.k && i < 2 * n; i++) x[i] = x[i] / 4 + (i % 2 ? 0 : 1.2);
     for (int k = 0; k <= FRAMES; k++) {
@@ -99,10 +97,9 @@ static void follow(chapter *c, example *f, flow_rng *rng, int side, double *erro
         }
         if (k == 0 || f->data.k) write_frame(c, f, k, side);
     }
-    snprintf(text, sizeof text, "%s: change of a particle's log p", f->name);
-    chapter_near(c, text, f->data.k ? log(p[0]) - start : 0 - 2 * f->a, logp[0] - start, 1e-5);
-    snprintf(text, sizeof text, "%s_paths", f->name);
-    chapter_block(c, text, "t, x, log p");
+    chapter_near(c, chapter_text("%s: change of a particle's log p", f->name),
+                 f->data.k ? log(p[0]) - start : 0 - 2 * f->a, logp[0] - start, 1e-5);
+    chapter_block(c, chapter_text("%s_paths", f->name), "t, x, log p");
     for (int i = 0; i < drawn; i++, chapter_gap(c))
         for (int k = 0; k <= FRAMES; k++, path += columns) chapter_row(c, path, columns);
 }
@@ -154,7 +151,6 @@ static void check_solver(chapter *c, example *f, flow_rng *rng, int method) {
     int n = c->n < 100 ? 100 : c->n, most = c->quick ? 64 : 256; /* an order wants an average */
     double *x = chapter_alloc(c, 5 * (size_t)n), *back = x + 2 * n, *logp = back + 2 * n, *p, mass;
     double e[3], last = 0, order = 0;
-    char text[80];
     flow_mixture_sample(&f->data, rng, x, NULL, n);
     p = density(c, f, 1, x, n);
     chapter_block(c, solver->name, "steps log_p mass there_and_back");
@@ -174,8 +170,8 @@ static void check_solver(chapter *c, example *f, flow_rng *rng, int method) {
         chapter_progress(c, solver->name, steps, most);
         order = log2(last / e[0]);
     }
-    snprintf(text, sizeof text, "%s: error of log p_1 as 1/steps to the", solver->name);
-    chapter_near(c, text, solver->order, order, (c->quick ? 0.25 : 0.15) * solver->order);
+    chapter_near(c, chapter_text("%s: error of log p_1 as 1/steps to the", solver->name),
+                 solver->order, order, (c->quick ? 0.25 : 0.15) * solver->order);
     if (method == FLOW_EULER) return;
     chapter_near(c, "  error of log p_1 at the most steps", 0, e[0], 1e-6);
     chapter_near(c, "  error of the total mass", 0, e[1], 1e-6);

@@ -38,9 +38,7 @@ typedef struct {
 
 /* "moons: what" for the table, "moons_what" for a block of data. */
 static const char *of(const task *k, const char *joint, const char *what) {
-    static char text[80];
-    snprintf(text, sizeof text, "%s%s%s", k->name, joint, what);
-    return text;
+    return chapter_text("%s%s%s", k->name, joint, what);
 }
 
 /* A row of x and y in the file's units, then two numbers more. */
