@@ -344,8 +344,9 @@ static void measure(chapter *c, const task *k, flow_field v, flow_rng rng, doubl
     m[0] = fabs(energy - apart) / apart;
 }
 
-/* What only N-8gaussians knows: the NPE of independent pairs in closed form (their noise of 0.1
- * apart), over the same points as the network's. */
+/* What only N-8gaussians knows: the NPE of independent pairs in closed form, over the same points as
+ * the network's. The noise of 0.1, which is not in it, takes about 0.01 off; a short training leaves
+ * as much to chance. */
 static void against_closed_form(chapter *c, double npe, flow_rng rng) {
     double m[3];
     chapter_exact e;
@@ -353,7 +354,7 @@ static void against_closed_form(chapter *c, double npe, flow_rng rng) {
     measure(c, tasks, e.v, rng, m);
     chapter_near(c, "N-8gaussians, independent: NPE, closed form", 0.207, m[0],
                  0.06 * sqrt(1000.0 / p.points / p.draws));
-    chapter_near(c, "  the network's", m[0], npe, c->quick ? 0.25 : 0.03);
+    chapter_near(c, "  the network's", m[0], npe, c->quick ? 0.25 : p.full ? 0.03 : 0.05);
     chapter_exact_free(&e);
 }
 
