@@ -373,8 +373,8 @@ static const char *spread(double deviation) {
 
 /* A line of the table, from got[coupling][seed] of measure. Returns how many of its four cells beat
  * the paper's mean. The short run is asked what any seed answers: optimal pairs twice as straight,
- * W2 within 3 times data to data's. The noise of 0.1 takes some energy off the ways to thin curves,
- * where E |v|^2 ends below W2^2. */
+ * W2 within 3 times data to data's (by chance this can be small) or half above the paper's. The
+ * noise of 0.1 takes some energy off the ways to thin curves, where E |v|^2 ends below W2^2. */
 static int line(chapter *c, const task *k, double got[][MOST][3]) {
     double row[8], cov[9], most = 1.5 * k->npe[0];
     int better = 0;
@@ -390,7 +390,7 @@ static int line(chapter *c, const task *k, double got[][MOST][3]) {
         better += cell(c, chapter_text("%s, %s: NPE%s", k->name, pairs_of, spread(row[3])), row[6],
                        row[0], most);
         better += cell(c, chapter_text("  W2%s (data to data: %.3f)", spread(row[4]), row[2]),
-                       row[7], row[1], (c->quick ? 4 : 3) * row[2]);
+                       row[7], row[1], fmax((c->quick ? 4 : 3) * row[2], 1.5 * row[7]));
         most = c->quick ? k->npe[0] : row[0] / 2; /* of the optimal pairs, which come next */
     }
     return better;
