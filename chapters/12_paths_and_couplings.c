@@ -344,9 +344,9 @@ static void measure(chapter *c, const task *k, flow_field v, flow_rng rng, doubl
     m[0] = fabs(energy - apart) / apart;
 }
 
-/* What only N-8gaussians knows: the NPE of independent pairs in closed form, over the same points as
- * the network's. The noise of 0.1, which is not in it, takes about 0.01 off; a short training leaves
- * as much to chance. */
+/* What only N-8gaussians knows: the NPE of independent pairs in closed form, over the same points
+ * as the network's. The noise of 0.1, which is not in it, takes about 0.01 off; a short training
+ * leaves as much to chance. */
 static void against_closed_form(chapter *c, double npe, flow_rng rng) {
     double m[3];
     chapter_exact e;
