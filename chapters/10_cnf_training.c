@@ -272,7 +272,7 @@ static void density(chapter *c, flow_cnf *cnf, int set, int m, flow_rng *rng) {
     double *p = chapter_alloc(c, 2 * SIDE * SIDE), *data = p + SIDE * SIDE, mass = 0;
     double *x = chapter_alloc(c, 2 * (size_t)n), *logp = chapter_alloc(c, (size_t)(fine * fine));
     const double *value[2] = {p, data};
-    cnf->steps = c->quick ? 4 : 16;
+    cnf->steps = c->quick ? 4 : 20;
     chapter_try(c, flow_cnf_logprob(cnf, logp, chapter_grid(c, h / 2 - 5.5, 5.5 - h / 2, fine, 2),
                                     fine * fine), "likelihood");
     for (int i = 0; i < fine * fine; i++) {
@@ -343,7 +343,7 @@ static void check_cost(chapter *c, flow_rng *rng) {
 /* The excess over the entropy of a set: 0 moons, 1 8gaussians, 2 checkerboard. */
 static double learn(chapter *c, int set, int steps, double rate, flow_rng *rng) {
     const double bound[3] = {0.03, 0.02, 0.14};
-    const int width[3] = {64, 64, 128}, steep[3] = {8, 5, 8}, fine[3] = {1, 1, 2};
+    const int width[3] = {64, 64, 128}, steep[3] = {8, 5, 8}, fine[3] = {2, 1, 2};
     const int usual[3] = {4500, 3000, 7000};
     double kl;
     flow_net net;

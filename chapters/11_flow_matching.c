@@ -183,10 +183,10 @@ static void check_likelihood(chapter *c, task *k, int untrained) {
 }
 
 /* The density in cells, where it sums to 1, beside a histogram of data. In a cell it is the mean of
- * m x m points: the checkerboard's edges want more than one. */
+ * m x m points: edges and thin curves want more than one. */
 static void check_density(chapter *c, task *k) {
     const int side = c->quick ? 33 : 66, cells = side * side, many = c->quick ? 40000 : 400000;
-    const int m = k->set == FLOW_TOY_CHECKERBOARD ? 2 : 1, fine = m * side;
+    const int m = k->set == FLOW_TOY_8GAUSSIANS ? 1 : 2, fine = m * side;
     const double h = 11.0 / fine, area = k->scale[0] * k->scale[1];
     double *p = chapter_alloc(c, (size_t)cells), *data = chapter_alloc(c, (size_t)cells);
     double *x = chapter_alloc(c, 2 * (size_t)many), *at, mass = 0;
