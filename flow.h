@@ -1093,9 +1093,6 @@ FLOW_API int flow_idx_read(unsigned char **data, int *n, int *rows, int *cols, c
 #include <math.h>
 #include <stdlib.h>
 #include <string.h>
-#ifdef _OPENMP
-#include <omp.h>
-#endif
 
 #ifndef FLOW_MALLOC
 #define FLOW_MALLOC(size) malloc(size)
@@ -1652,15 +1649,14 @@ static void flowi_product(flow_real *c, int row_c, int col_c, flowi_view start, 
         }
 }
 
-/* Of a large product each thread takes rows of C, or where these are few, blocks; it packs B for
- * itself. A small product is done before the threads meet. */
+/* A large product is cut into blocks of C for the threads, of many rows, for each block packs its
+ * part of B once more. A small one is done before the threads meet. */
 static void flowi_shared_product(flow_real *c, int row_c, int col_c, flowi_view start,
                                  flowi_view a, flowi_view b, int m, int n, int k) {
 #ifdef _OPENMP
     if ((double)m * n * k > 5e5) {
-        const int share = (m - 1) / omp_get_max_threads() + 1;
-        const int rows = share < 64 ? 64 : (share + FLOWI_ROWS - 1) / FLOWI_ROWS * FLOWI_ROWS;
-        const int cols = share < 64 ? 4 * FLOWI_COLS : n, across = (n + cols - 1) / cols;
+        const int rows = m < 256 ? 64 : (m + 4 * FLOWI_ROWS - 1) / (4 * FLOWI_ROWS) * FLOWI_ROWS;
+        const int cols = 4 * FLOWI_COLS, across = (n + cols - 1) / cols;
         int t;
 #pragma omp parallel for schedule(dynamic)
         for (t = 0; t < (m + rows - 1) / rows * across; t++) {
