@@ -216,7 +216,7 @@ static void train(chapter *c, flow_chain *chain, target *t, int begun, int steps
         mean += gradient(c, chain, t, i, steps, rng) / mark;
         adam.rate = 0.01 * flow_schedule_cosine(i, steps);
         chapter_step(c, flow_opt_step(&adam, chain->theta, chain->grad), "Adam", i);
-        chapter_progress(c, t ? "reverse KL, step" : "maximum likelihood, step", i, steps);
+        chapter_progress(c, t ? "reverse KL, step" : "maximum likelihood, step", i + 1, steps);
         if ((i + 1) % mark > 0) continue;
         chapter_row3(c, begun + i + 1 - mark / 2.0, chain->count - 1, mean);
         mean = 0;

@@ -216,11 +216,11 @@ static double train(chapter *c, const results *r, flow_chain *f, const char *wha
         flow_toy_sample(plan[set].toy, rng, x, NULL, BATCH);
         const int err = flow_chain_nll(f, &loss, x, BATCH);
         if (err < 0 || loss > 1000)
-            chapter_stop(c, 1, "%s diverged at step %ld: try a smaller --rate", what, step);
+            chapter_stop(c, 1, "%s diverged at step %ld: try a smaller --rate", what, step + 1);
         flow_clip_norm(f->grad, 2, f->params);
         adam.rate = rate * flow_schedule_warmup(step, 50) * flow_schedule_cosine(step, steps);
         chapter_step(c, flow_opt_step(&adam, f->theta, f->grad), what, step);
-        chapter_progress(c, what, step, steps);
+        chapter_progress(c, what, step + 1, steps);
     }
     flow_opt_free(&adam);
     return (chapter_seconds() - began) / (double)steps;

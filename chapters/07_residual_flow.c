@@ -189,11 +189,10 @@ static void train(chapter *c, flow_chain *flow, int set, int steps, double rate,
     flow_toy_sample(set, rng, x, NULL, 64);
     chapter_try(c, flow_chain_fit(flow, x, 64), "the start");
     for (int step = 0; step < steps; step++) {
-        const char *where = chapter_text("%s: training stopped at step %d", name, step);
         flow_toy_sample(set, rng, x, NULL, 64);
-        chapter_try(c, flow_chain_nll(flow, &loss, x, 64), where);
+        chapter_step(c, flow_chain_nll(flow, &loss, x, 64), name, step);
         adam.rate = rate * flow_schedule_cosine(step, steps) * flow_schedule_warmup(step, 100);
-        chapter_try(c, flow_opt_step(&adam, flow->theta, flow->grad), where);
+        chapter_step(c, flow_opt_step(&adam, flow->theta, flow->grad), name, step);
         chapter_progress(c, name, step + 1, steps);
     }
     flow_opt_free(&adam);
