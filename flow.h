@@ -706,7 +706,7 @@ typedef struct {
     int gradient;      /* 0, FLOW_BACKPROP or FLOW_ADJOINT */
     int most;          /* steps that path has room for */
     flow_ode reverse;  /* solver of the adjoint */
-    flow_real *path;   /* backprop: [(steps+1)*batch*(d+1)] states; adjoint: 2 batch d + 2 params */
+    flow_real *path;   /* backprop: [(most+1)*batch*(d+1)] states; adjoint: 2 batch d + 2 params */
     flow_real *lambda; /* [batch*(d+1)] dL/dstate */
     flow_real *work;   /* backprop: [2*stages*batch*(d+1)] */
     void *memory, *training;
@@ -725,8 +725,7 @@ FLOW_API int flow_cnf_init_hutchinson(flow_cnf *c, flow_field field, int method,
 FLOW_API void flow_cnf_free(flow_cnf *c);
 /* Takes the memory that flow_cnf_nll needs: FLOW_BACKPROP keeps every step, so it grows with
  * c->steps, which may then be lowered but not raised; FLOW_ADJOINT keeps none. The field has a
- * backward.
- * FLOW_E_MEMORY, FLOW_E_EMPTY. */
+ * backward. FLOW_E_MEMORY, FLOW_E_EMPTY. */
 FLOW_API int flow_cnf_train(flow_cnf *c, int gradient);
 /* Maximum likelihood: *loss = -(1/n) sum log p(x_i), field.grad += its gradient; n <= batch.
  *   FLOW_BACKPROP  back through every step of the solver: the exact gradient of what was computed;
@@ -1649,8 +1648,8 @@ static void flowi_product(flow_real *c, int row_c, int col_c, flowi_view start, 
         }
 }
 
-/* A large product is cut into blocks of C for the threads, of many rows, for each block packs its
- * part of B once more. A small one is done before the threads meet. */
+/* A large product is cut into blocks of C for the threads: of a quarter of the rows, or 64, as each
+ * block packs its part of B once more. A small one is done before the threads meet. */
 static void flowi_shared_product(flow_real *c, int row_c, int col_c, flowi_view start,
                                  flowi_view a, flowi_view b, int m, int n, int k) {
 #ifdef _OPENMP
@@ -2209,9 +2208,9 @@ static flow_real flowi_gauss_kernel(const flow_real *x, const flow_real *m, flow
     return flowi_exp(-(a * a + b * b) / 2) / (2 * FLOWI_PI * std * std);
 }
 
-/* p[n] += w noise(x[n*2] - m), the noise about a point of a curve's piece `arm`. */
-static void flowi_curve_noise(int set, int arm, flow_real *p, const flow_real *x,
-                              const flow_real *m, flow_real w, flow_real std, int n) {
+/* p[n] += w noise(x[n*2] - m), the noise of a set about a point m of its piece `arm`. */
+static void flowi_toy_noise(int set, int arm, flow_real *p, const flow_real *x, const flow_real *m,
+                            flow_real w, flow_real std, int n) {
     const flow_real side = arm == 0 ? FLOWI_R(1.0 / 6) : -FLOWI_R(1.0 / 6);
     int i;
     if (set != FLOW_TOY_2SPIRALS)
@@ -2237,31 +2236,30 @@ static void flowi_curve_density(int set, flow_real *p, const flow_real *x, int n
             const flow_real s = ((flow_real)(i / 3) + FLOWI_R(node[i % 3])) / (flow_real)cells;
             const flow_real w = FLOWI_R(weight[i % 3]);
             flowi_toy_curve(set, arm, s, m); /* of the spirals s^2 is uniform: weight 2 s */
-            flowi_curve_noise(set, arm, p, x, m, set == FLOW_TOY_2SPIRALS ? w * 2 * s : w, std, n);
+            flowi_toy_noise(set, arm, p, x, m, set == FLOW_TOY_2SPIRALS ? w * 2 * s : w, std, n);
         }
     for (i = 0; i < n; i++) p[i] /= (flow_real)(cells * arms);
 }
 
-static flow_real flowi_eight_density(const flow_real *x, flow_real std) {
-    flow_real centre[2], p = 0;
-    int k;
-    for (k = 0; k < 8; k++) {
+static void flowi_eight_density(int set, flow_real *p, const flow_real *x, int n) {
+    flow_real std, centre[2];
+    const int arms = flowi_toy_arms(set, &std);
+    int i, k;
+    for (i = 0; i < n; i++) p[i] = 0;
+    for (k = 0; k < arms; k++) {
         flowi_toy_centre(k, centre);
-        p += flowi_gauss_kernel(x, centre, std) / 8;
+        flowi_toy_noise(set, k, p, x, centre, 1 / (flow_real)arms, std, n);
     }
-    return p;
 }
 
 FLOW_API int flow_toy_logprob(int set, flow_real *logp, const flow_real *x, int n) {
-    flow_real std;
     int i;
     FLOW_ASSERT(set >= 0 && set < FLOW_TOY_COUNT);
     if (set == FLOW_TOY_PINWHEEL) return FLOW_E_UNKNOWN;
-    flowi_toy_arms(set, &std);
     if (set == FLOW_TOY_CHECKERBOARD)
         for (i = 0; i < n; i++) logp[i] = flowi_checkerboard_density(x + 2 * i);
     else if (set == FLOW_TOY_8GAUSSIANS)
-        for (i = 0; i < n; i++) logp[i] = flowi_eight_density(x + 2 * i, std);
+        flowi_eight_density(set, logp, x, n);
     else
         flowi_curve_density(set, logp, x, n);
     for (i = 0; i < n; i++) logp[i] = flowi_log(logp[i]);

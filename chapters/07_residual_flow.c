@@ -72,9 +72,9 @@ static double lipschitz(chapter *c, block *f, const double *x, int n) {
 
 enum { ITERATIONS = 60 };
 
-/* error[k] = |x_k - x| of x_(k+1) = y - g(x_k), from x_0 = y = x + g(x). */
-static void iterate(chapter *c, block *f, const double *x, double *error) {
-    double y[8], at[8], g[8];
+/* error[k] = |x_k - x| of x_(k+1) = y - g(x_k), from x_0 = y = x + g(x), which is left in y. */
+static void iterate(chapter *c, block *f, const double *x, double *y, double *error) {
+    double at[8], g[8];
     const int d = f->b.d;
     chapter_try(c, block_g(f, g, x), "g");
     for (int j = 0; j < d; j++) at[j] = y[j] = x[j] + g[j];
@@ -106,15 +106,13 @@ static void fixed_point(chapter *c, flow_rng *rng) {
     for (int b = 0; b < 4; b++) {
         block_init(c, &f, 4, FLOW_TANH, bounds[b], 4, rng);
         if (b == 3) mirror(&f);
-        iterate(c, &f, x, error[b]);
+        iterate(c, &f, x, y, error[b]);
         for (int k = 1; k <= ITERATIONS && b < 3; k++) /* 1e-14: rounding */
             worst = chapter_worse(worst, (error[b][k] - 1e-14) /
                                              (error[b][0] * exp(k * log(bounds[b]))));
     }
     chapter_below(c, "inverse: error/(first error L^k), worst", worst, 1 + 1e-9);
     chapter_above(c, "  without normalization, error after 60", error[3][ITERATIONS], 0.01);
-    chapter_try(c, block_g(&f, y, x), "g");
-    for (int j = 0; j < 4; j++) y[j] += x[j];
     err = f.b.inverse(&f.b, f.theta, y, &logdet, y, 1, f.cache);
     chapter_near(c, "  and flow.h says so: FLOW_E_CONVERGE", FLOW_E_CONVERGE, err, 0);
     chapter_block(c, "iterations", "k L=0.3 L=0.6 L=0.9 unbounded");
@@ -215,11 +213,7 @@ static double trained_lipschitz(chapter *c, flow_chain *flow, int set, flow_rng 
 
 static void write_density(chapter *c, flow_chain *flow, const char *name) {
     enum { SIDE = 80, NODES = SIDE * SIDE };
-    double *x = chapter_alloc(c, 3 * NODES), *p = x + 2 * NODES;
-    for (int i = 0; i < NODES; i++) {
-        x[2 * i] = -4 + 8 * (i % SIDE + 0.5) / SIDE;
-        x[2 * i + 1] = -4 + 8 * (i / SIDE + 0.5) / SIDE;
-    }
+    double *x = chapter_grid(c, -3.95, 3.95, SIDE, 2), *p = chapter_alloc(c, NODES);
     chapter_try(c, flow_chain_logprob(flow, p, x, NODES), "the density");
     for (int i = 0; i < NODES; i++) p[i] = exp(p[i]);
     chapter_plane_block(c, chapter_text("density_%s", name), "x1 x2 p", x, SIDE, p, 1);

@@ -182,24 +182,17 @@ static void check_likelihood(chapter *c, task *k, int untrained) {
                   limit);
 }
 
-/* The density in cells, where it sums to 1, beside a histogram of data. In a cell it is the mean of
- * m x m points: edges and thin curves want more than one. */
+/* The density in cells, where it sums to 1, beside a histogram of data. */
 static void check_density(chapter *c, task *k) {
     const int side = c->quick ? 33 : 66, cells = side * side, many = c->quick ? 40000 : 400000;
-    const int m = k->set == FLOW_TOY_8GAUSSIANS ? 1 : 2, fine = m * side;
-    const double h = 11.0 / fine, area = k->scale[0] * k->scale[1];
-    double *p = chapter_alloc(c, (size_t)cells), *data = chapter_alloc(c, (size_t)cells);
-    double *x = chapter_alloc(c, 2 * (size_t)many), *at, mass = 0;
+    const double edge = 5.5 - 5.5 / side, area = k->scale[0] * k->scale[1];
+    const double *at = chapter_grid(c, -edge, edge, side, 2);
+    double *p = chapter_alloc(c, 2 * (size_t)cells), *data = p + cells, mass;
+    double *x = chapter_alloc(c, 2 * (size_t)many);
     draw(k, x, many);
     chapter_try(c, flow_histogram2(data, x, many, -5.5, 5.5, side), "histogram");
-    at = chapter_grid(c, h / 2 - 5.5, 5.5 - h / 2, fine, 2);
-    chapter_try(c, flow_cnf_logprob(&k->cnf, x, at, fine * fine), "likelihood");
-    for (int i = 0; i < fine * fine; i++) {
-        p[i / fine / m * side + i % fine / m] += exp(x[i]) / (m * m);
-        mass += exp(x[i]) * h * h;
-    }
+    mass = chapter_cells(c, &k->cnf, p, side, k->set == FLOW_TOY_8GAUSSIANS ? 1 : 2);
     chapter_block(c, of(k, "_", "density"), "x y model data");
-    at = chapter_grid(c, (m * h - 11) / 2, (11 - m * h) / 2, side, 2);
     for (int i = 0; i < cells; i++) {
         if (i && i % side == 0) chapter_gap(c);
         put(c, k, at + 2 * i, p[i] / area, data[i] / area);

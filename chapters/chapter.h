@@ -381,6 +381,21 @@ static inline void chapter_exact_free(chapter_exact *e) {
     flow_mixture_free(&e->data);
 }
 
+/* The density of a flow over [-5.5, 5.5]^2: p[side*side] in cells, the first coordinate fastest,
+ * each the mean of m x m points: edges and thin curves want more than one. Returns the integral. */
+static inline double chapter_cells(chapter *c, flow_cnf *flow, double *p, int side, int m) {
+    const int fine = m * side;
+    const double h = 11.0 / fine, *x = chapter_grid(c, h / 2 - 5.5, 5.5 - h / 2, fine, 2);
+    double *logp = chapter_alloc(c, (size_t)(fine * fine)), mass = 0;
+    chapter_try(c, flow_cnf_logprob(flow, logp, x, fine * fine), "likelihood");
+    for (int i = 0; i < side * side; i++) p[i] = 0;
+    for (int i = 0; i < fine * fine; i++) {
+        p[i / fine / m * side + i % fine / m] += exp(logp[i]) / (m * m);
+        mass += exp(logp[i]) * h * h;
+    }
+    return mass;
+}
+
 /* ---- flags ---------------------------------------------------------------------------------- */
 
 /* Each returns 1 when the whole text is a number of its kind. Signs and digits only come first:
