@@ -121,12 +121,11 @@ static void guide(chapter *c, flow_rng *rng, double *x, flow_field cond, flow_fi
 
 /* The root mean square of W2 from x to held-out data, class by class, in blocks of 200 or less. */
 static double distance(chapter *c, const task *k, const double *x) {
-    const int m = k->n < BLOCK ? k->n : BLOCK, blocks = k->n / m;
     double sum = 0;
-    for (int b = 0; b < blocks * k->classes; b++) {
-        const int from = 2 * (b / blocks * k->n + b % blocks * m);
-        const double w2 = chapter_w2(c, x + from, k->held + from, m, m);
-        sum += w2 * w2 / (blocks * k->classes);
+    for (int j = 0; j < k->classes; j++) {
+        const int from = 2 * j * k->n;
+        const double w2 = chapter_w2(c, x + from, k->held + from, k->n, BLOCK);
+        sum += w2 * w2 / k->classes;
     }
     return sqrt(sum);
 }

@@ -214,22 +214,20 @@ static void noise_levels(chapter *c, double most, int steps, flow_rng *rng) {
     const double weight[2] = {0.35, 0.65}, mean[2] = {-2, 1.5}, cov[2] = {0.16, 0.36};
     const double lambda[LEVELS] = {0, most / 4, most};
     flow_rng same = flow_rng_split(rng);
-    flow_mixture data;
-    flow_marginal exact;
+    chapter_exact humps;
     flow_cnf flow;
-    chapter_try(c, flow_mixture_init(&data, weight, mean, cov, 2, 1), "two humps");
-    chapter_try(c, flow_marginal_of_mixture(&exact, &data, FLOW_LINEAR), "the exact velocity");
-    chapter_try(c, flow_cnf_init(&flow, flow_marginal_field(&exact), FLOW_EULER, 1, 256), "flow");
-    write_background(c, &data);
+    chapter_try(c, flow_mixture_init(&humps.data, weight, mean, cov, 2, 1), "two humps");
+    chapter_exact_init(c, &humps, FLOW_LINEAR, "the exact velocity");
+    chapter_try(c, flow_cnf_init(&flow, humps.v, FLOW_EULER, 1, 256), "flow");
+    write_background(c, &humps.data);
     chapter_block(c, "levels", "number lambda");
     for (int k = 0; k < LEVELS; k++) chapter_row2(c, k, lambda[k]);
     for (int k = 0; k < LEVELS; k++) {
-        const double *ends = travel(c, &flow, &data, lambda[k], steps, rng);
+        const double *ends = travel(c, &flow, &humps.data, lambda[k], steps, rng);
         write_level(c, &flow, k, lambda[k], ends, same);
     }
     flow_cnf_free(&flow);
-    flow_marginal_free(&exact);
-    flow_mixture_free(&data);
+    chapter_exact_free(&humps);
 }
 
 /* x by DDIM's steps on a path; z by Euler's on the straight one, at the times tau of the same
