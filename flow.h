@@ -552,23 +552,31 @@ FLOW_API void flow_net_tangent(flow_net *net, flow_real *jv, const flow_real *s,
 enum {
     FLOW_SGD,      /* theta -= rate g */
     FLOW_MOMENTUM, /* v = beta1 v + g,  theta -= rate v                    [Polyak 1964] */
-    FLOW_ADAM      /* m = b1 m + (1-b1) g,  v = b2 v + (1-b2) g^2,  theta -= rate m^ / (sqrt(v^) +
+    FLOW_ADAM,     /* m = b1 m + (1-b1) g,  v = b2 v + (1-b2) g^2,  theta -= rate m^ / (sqrt(v^) +
                       eps) with m^ = m/(1-b1^t), v^ = v/(1-b2^t)      [Kingma and Ba 2015] */
+    FLOW_NATURAL   /* F = b2 F + (1-b2) (g g' + eps I),  m = b1 m + (1-b1) F^-1 g,  theta -= rate m^:
+                      the natural gradient, F the Fisher matrix as recent gradients show it
+                      [Amari, Park and Fukumizu 2000]. eps suits gradients clipped to length 1.
+                      For small models: F^-1 has count^2 reals, a step passes over them thrice */
 };
 typedef struct {
     int kind, count;
     long step;                       /* steps taken */
     flow_real rate;                  /* may be changed between steps */
-    flow_real beta1, beta2, epsilon; /* 0.9, 0.999, 1e-8 unless changed after init */
+    flow_real beta1, beta2, epsilon; /* 0.9, 0.999, 1e-8 (FLOW_NATURAL: 0.9, 0.995, 3e-4) unless
+                                        changed after init */
     flow_real decay;                 /* theta -= rate decay theta beside the step: AdamW, 0 */
-    flow_real *m, *v;                /* [count] each; NULL where not needed */
+    flow_real *m, *v;                /* [count] each; NULL where not needed; v: FLOW_NATURAL's
+                                        scratch */
+    flow_real *inverse;              /* [count*count] F^-1 of FLOW_NATURAL, else NULL */
     void *memory;
 } flow_opt;
 
+/* FLOW_E_MEMORY. */
 FLOW_API int flow_opt_init(flow_opt *o, int kind, flow_real rate, int count);
 FLOW_API void flow_opt_free(flow_opt *o);
-/* One step down grad[count], which is then cleared. FLOW_E_FINITE when the gradient is not
- * finite: then nothing has changed. */
+/* One step down grad[count], which is then cleared. FLOW_E_FINITE when the gradient is not finite
+ * (for FLOW_NATURAL, g'F^-1 g is not): then nothing has changed. */
 FLOW_API int flow_opt_step(flow_opt *o, flow_real *theta, flow_real *grad);
 
 /* Cosine decay from 1 at step 0 to 0 at step total: (1 + cos(pi step/total))/2. */
@@ -3920,18 +3928,20 @@ FLOW_API void flow_net_tangent(flow_net *net, flow_real *jv, const flow_real *s,
 /* ---------------------------------------------------------------------------- 8 optimisers */
 
 FLOW_API int flow_opt_init(flow_opt *o, int kind, flow_real rate, int count) {
-    FLOW_ASSERT(o && kind >= FLOW_SGD && kind <= FLOW_ADAM && count >= 0);
+    const size_t n = (size_t)count;
+    FLOW_ASSERT(o && kind >= FLOW_SGD && kind <= FLOW_NATURAL && count >= 0);
     memset(o, 0, sizeof *o);
     o->kind = kind;
     o->count = count;
     o->rate = rate;
     o->beta1 = FLOWI_R(0.9);
-    o->beta2 = FLOWI_R(0.999);
-    o->epsilon = FLOWI_R(1e-8);
+    o->beta2 = kind == FLOW_NATURAL ? FLOWI_R(0.995) : FLOWI_R(0.999);
+    o->epsilon = kind == FLOW_NATURAL ? FLOWI_R(3e-4) : FLOWI_R(1e-8);
     if (kind == FLOW_SGD) return FLOW_OK;
-    o->memory = o->m = flowi_new(2 * (size_t)count);
+    o->memory = o->m = flowi_new(2 * n + (kind == FLOW_NATURAL ? flowi_size(count, count, 1) : 0));
     if (!o->m) return FLOW_E_MEMORY;
-    if (kind == FLOW_ADAM) o->v = o->m + count;
+    if (kind != FLOW_MOMENTUM) o->v = o->m + count;
+    if (kind == FLOW_NATURAL) o->inverse = o->v + count;
     return FLOW_OK;
 }
 
@@ -3974,13 +3984,59 @@ static void flowi_adam(flow_opt *o, flow_real *theta, const flow_real *grad) {
     }
 }
 
+/* u = F^-1 g, for which v has room. Returns g'u; F^-1 begins as I/eps. */
+static flow_real flowi_natural_direction(flow_opt *o, const flow_real *grad) {
+    const int n = o->count;
+    flow_real *row = o->inverse, *u = o->v;
+    int i, j;
+    for (i = 0; i < n; i++) u[i] = 0;
+    for (j = 0; j < n; j++, row += n) {
+        for (i = 0; i < n && o->step == 0; i++) row[i] = i == j ? 1 / o->epsilon : 0;
+        for (i = 0; i < n; i++) u[i] += grad[j] * row[i];
+    }
+    return flowi_dot(grad, u, n);
+}
+
+/* P = F^-1 when F becomes keep F + w g g', by u = P g and gu = g'u [Sherman and Morrison 1950]:
+ * P <- (P - w u u'/(keep + w gu))/keep. Leaves another u. */
+static void flowi_natural_add(flow_opt *o, flow_real gu, flow_real keep, flow_real w) {
+    const flow_real root = flowi_sqrt(w / (keep + w * gu)), grow = 1 / keep;
+    const int n = o->count;
+    flow_real *row = o->inverse, *u = o->v;
+    int i, j;
+    for (i = 0; i < n; i++) u[i] *= root; /* u_i u_j then keeps P symmetric to the last bit */
+    for (j = 0; j < n; j++, row += n)
+        for (i = 0; i < n; i++) row[i] = (row[i] - u[j] * u[i]) * grow;
+}
+
+/* The inverse follows F at the cost of its n^2 numbers, where a new one would take n^3 operations.
+ * Of eps I each step adds one coordinate's share, n times as large: a product e_i e_i' like the
+ * gradient's. */
+static void flowi_natural(flow_opt *o, flow_real *theta, flow_real gu) {
+    const flow_real b1 = o->beta1, b2 = o->beta2, unbias = 1 / (1 - flowi_power(b1, o->step));
+    const int n = o->count, turn = (int)(o->step % n);
+    int i;
+    for (i = 0; i < n; i++) { /* with F as it now becomes, F^-1 g = u/(b2 + (1-b2) g'u) */
+        o->m[i] = b1 * o->m[i] + (1 - b1) * o->v[i] / (b2 + (1 - b2) * gu);
+        theta[i] -= o->rate * unbias * o->m[i];
+    }
+    flowi_natural_add(o, gu, b2, 1 - b2);
+    flowi_copy(o->v, o->inverse + (size_t)turn * (size_t)n, n);
+    flowi_natural_add(o, o->v[turn], 1, (1 - b2) * (flow_real)n * o->epsilon);
+}
+
 FLOW_API int flow_opt_step(flow_opt *o, flow_real *theta, flow_real *grad) {
+    flow_real gu = 0;
     int i;
     if (!flowi_all_finite(grad, o->count)) return FLOW_E_FINITE;
+    if (o->kind == FLOW_NATURAL) gu = flowi_natural_direction(o, grad);
+    if (!(gu >= 0) || !flowi_finite(gu)) return FLOW_E_FINITE;
     o->step++;
     for (i = 0; i < o->count && o->decay > 0; i++) theta[i] -= o->rate * o->decay * theta[i];
     if (o->kind == FLOW_ADAM) {
         flowi_adam(o, theta, grad);
+    } else if (o->kind == FLOW_NATURAL && o->count > 0) {
+        flowi_natural(o, theta, gu);
     } else if (o->kind == FLOW_MOMENTUM) {
         for (i = 0; i < o->count; i++) {
             o->m[i] = o->beta1 * o->m[i] + grad[i];
