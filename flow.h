@@ -1592,12 +1592,13 @@ static void flowi_tile(flow_real *c, int row_c, const flow_real *from, int row_f
 /* depth rows and cols columns of b, the rest of the panel's COLS columns zero. */
 static void flowi_pack(flow_real *panel, flowi_view b, int depth, int cols) {
     int j, p;
-    if (b.col == 1 && cols == FLOWI_COLS) {
-        for (p = 0; p < depth; p++)
-            memcpy(panel + p * FLOWI_COLS, b.at + p * b.row, FLOWI_COLS * sizeof *panel);
-        return;
+    for (p = 0; p < depth && b.col == 1 && cols == FLOWI_COLS; p++)
+        memcpy(panel + p * FLOWI_COLS, b.at + p * b.row, FLOWI_COLS * sizeof *panel);
+    for (; p < depth && b.col == 1; p++) {
+        for (j = 0; j < cols; j++) panel[p * FLOWI_COLS + j] = b.at[p * b.row + j];
+        for (j = cols; j < FLOWI_COLS; j++) panel[p * FLOWI_COLS + j] = 0;
     }
-    for (j = 0; j < FLOWI_COLS; j++)
+    for (j = 0; j < FLOWI_COLS && b.col != 1; j++)
         for (p = 0; p < depth; p++)
             panel[p * FLOWI_COLS + j] = j < cols ? b.at[p * b.row + j * b.col] : 0;
 }
