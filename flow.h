@@ -1201,16 +1201,12 @@ static int flowi_finite(flow_real x) {
     return x - x == 0;
 }
 
-/* A sum of x 0 stays 0 unless a NaN or an infinity comes in. Eight sums do not wait in turn. */
+/* Every number is looked at, even after one that is not finite: a loop without a way out becomes
+ * vector code. */
 static int flowi_all_finite(const flow_real *x, int n) {
-    flow_real sum = 0, part[8] = {0, 0, 0, 0, 0, 0, 0, 0};
-    int i, j;
-    for (i = 0; i < n % 8; i++) sum += x[i] * 0;
-    if (n < 8) return flowi_finite(sum);
-    for (; i < n; i += 8)
-        for (j = 0; j < 8; j++) part[j] += x[i + j] * 0;
-    for (j = 0; j < 8; j++) sum += part[j];
-    return flowi_finite(sum);
+    int i, finite = 1;
+    for (i = 0; i < n; i++) finite &= flowi_finite(x[i]);
+    return finite;
 }
 
 static flow_real flowi_dot(const flow_real *x, const flow_real *y, int d) {
