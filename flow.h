@@ -3464,7 +3464,9 @@ FLOW_API int flow_chain_sample(flow_chain *c, flow_rng *rng, flow_real *x, int n
 
 /* L = -(1/n) sum [log N(z_i) + logdet_i]:  dL/dz = z/n,  dL/dlogdet = -1/n */
 FLOW_API int flow_chain_nll(flow_chain *c, flow_real *loss, const flow_real *x, int n) {
-    flow_real *z = c->dx, *logdet = c->logdet, *dlogdet = c->logdet + c->batch;
+    const size_t points = flowi_size(c->batch, c->d, 1);
+    flow_real *z = c->x + (size_t)c->count * points, *dz = c->dx + points;
+    flow_real *logdet = c->logdet, *dlogdet = c->logdet + c->batch;
     flow_real *logp = c->logdet + 2 * c->batch, sum = 0;
     int i, err;
     FLOW_ASSERT(c->direction == FLOW_TO_NOISE && n <= c->batch);
@@ -3479,8 +3481,8 @@ FLOW_API int flow_chain_nll(flow_chain *c, flow_real *loss, const flow_real *x, 
     }
     *loss = sum / (flow_real)n;
     if (!flowi_finite(*loss)) return FLOW_E_FINITE;
-    for (i = 0; i < n * c->d; i++) z[i] /= (flow_real)n;
-    return flow_chain_backward(c, NULL, z, dlogdet, n);
+    for (i = 0; i < n * c->d; i++) dz[i] = z[i] / (flow_real)n;
+    return flow_chain_backward(c, NULL, dz, dlogdet, n);
 }
 
 /* L = (1/n) sum [log N(z_i) - logdet_i + U(y_i)]:  dL/dy = U'/n,  dL/dlogdet = -1/n */
