@@ -2298,7 +2298,7 @@ static int flowi_affine_forward(const flow_bijection *b, const flow_real *theta,
     const flow_real *w = theta, *shift = theta + d * d;
     flow_real *inverse = cache, *work = cache + d * d, log_w = 0;
     int i, j, err;
-    flowi_copy(work, w, d * d);
+    for (i = 0; i < d * d; i++) work[i] = w[i];
     err = flowi_all_finite(shift, d) ? flow_inverse(inverse, &log_w, work, d) : FLOW_E_FINITE;
     if (err < 0) return err;
     for (i = 0; i < n; i++) {
@@ -2332,20 +2332,23 @@ static int flowi_affine_backward(const flow_bijection *b, const flow_real *theta
                                  const flow_real *x, int n, flow_real *cache) {
     const int d = b->d;
     const flow_real *w = theta, *shift = theta + d * d, *inverse = cache;
-    flow_real *dw = dtheta, *dshift = dtheta + d * d, *g = cache + d * d, total = 0;
+    flow_real *dw = dtheta, *dshift = dtheta + d * d, *sum = cache + d * d, total = 0;
     int i, j, k;
     for (i = 0; i < n; i++) {
-        flowi_copy(g, dy + i * d, d);
-        for (j = 0; j < d; j++)
-            for (k = 0; k < d; k++) dw[j * d + k] += g[j] * (x[i * d + k] - shift[k]);
-        for (k = 0; k < d; k++) dx[i * d + k] = 0;
-        for (j = 0; j < d; j++)
-            for (k = 0; k < d; k++) dx[i * d + k] += w[j * d + k] * g[j];
-        for (k = 0; k < d; k++) dshift[k] -= dx[i * d + k];
+        for (k = 0; k < d; k++) sum[k] = 0;
+        for (j = 0; j < d; j++) {
+            const flow_real g = dy[i * d + j];
+            for (k = 0; k < d; k++) dw[j * d + k] += g * (x[i * d + k] - shift[k]);
+            for (k = 0; k < d; k++) sum[k] += w[j * d + k] * g;
+        }
+        for (k = 0; k < d; k++) { /* only now: dx may be dy */
+            dx[i * d + k] = sum[k];
+            dshift[k] -= sum[k];
+        }
         total += dlogdet[i];
     }
-    for (j = 0; j < d; j++)
-        for (k = 0; k < d; k++) dw[j * d + k] += total * inverse[k * d + j];
+    for (k = 0; k < d; k++)
+        for (j = 0; j < d; j++) dw[j * d + k] += total * inverse[k * d + j];
     return FLOW_OK;
 }
 
