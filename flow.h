@@ -1209,16 +1209,12 @@ static int flowi_finite(flow_real x) {
     return x - x == 0;
 }
 
-/* A sum of x 0 stays 0 unless a NaN or an infinity comes in. Eight sums do not wait in turn. */
+/* Every number is looked at, even after one that is not finite: a loop without a way out becomes
+ * vector code. */
 static int flowi_all_finite(const flow_real *x, int n) {
-    flow_real sum = 0, part[8] = {0, 0, 0, 0, 0, 0, 0, 0};
-    int i, j;
-    for (i = 0; i < n % 8; i++) sum += x[i] * 0;
-    if (n < 8) return flowi_finite(sum);
-    for (; i < n; i += 8)
-        for (j = 0; j < 8; j++) part[j] += x[i + j] * 0;
-    for (j = 0; j < 8; j++) sum += part[j];
-    return flowi_finite(sum);
+    int i, finite = 1;
+    for (i = 0; i < n; i++) finite &= flowi_finite(x[i]);
+    return finite;
 }
 
 static flow_real flowi_dot(const flow_real *x, const flow_real *y, int d) {
@@ -1733,13 +1729,16 @@ FLOW_API void flow_matmul(flow_real *c, const flow_real *a, int ta, const flow_r
                       tb ? flowi_view_of(b, k, 1, 1) : flowi_view_of(b, n, 1, 0), m, n, k);
 }
 
-/* A pivot below this counts as zero: what rounding alone could have left. */
+/* A pivot below this counts as zero: what rounding alone could have left. It is not finite when a
+ * number of A is not, since x 0 is 0 for all others. */
 static flow_real flowi_pivot_floor(const flow_real *a, int d) {
-    flow_real most = 0;
+    flow_real most = 0, nothing = 0;
     int i;
-    for (i = 0; i < d * d; i++)
+    for (i = 0; i < d * d; i++) {
         if (flowi_fabs(a[i]) > most) most = flowi_fabs(a[i]);
-    return (flow_real)d * FLOWI_EPS * most;
+        nothing += a[i] * 0;
+    }
+    return (flow_real)d * FLOWI_EPS * most + nothing;
 }
 
 static int flowi_pivot_row(const flow_real *a, int column, int d) {
@@ -1749,12 +1748,13 @@ static int flowi_pivot_row(const flow_real *a, int column, int d) {
     return best;
 }
 
-static void flowi_swap_rows(flow_real *a, int i, int k, int d) {
+/* Exchanges two rows (step 1) or two columns (step d) that begin at x and y. */
+static void flowi_swap(flow_real *x, flow_real *y, int step, int d) {
     int j;
-    for (j = 0; j < d && i != k; j++) {
-        const flow_real swap = a[i * d + j];
-        a[i * d + j] = a[k * d + j];
-        a[k * d + j] = swap;
+    for (j = 0; j < d && x != y; j++) {
+        const flow_real swap = x[j * step];
+        x[j * step] = y[j * step];
+        y[j * step] = swap;
     }
 }
 
@@ -1763,10 +1763,10 @@ FLOW_API int flow_lu(flow_real *a, int *piv, int d) {
     int i, j, k;
     FLOW_ASSERT(a && piv && d > 0);
     least = flowi_pivot_floor(a, d);
-    if (!flowi_all_finite(a, d * d)) return FLOW_E_FINITE;
+    if (!flowi_finite(least)) return FLOW_E_FINITE;
     for (k = 0; k < d; k++) {
         piv[k] = flowi_pivot_row(a, k, d);
-        flowi_swap_rows(a, k, piv[k], d);
+        flowi_swap(a + k * d, a + piv[k] * d, 1, d);
         if (flowi_fabs(a[k * d + k]) <= least) return FLOW_E_SINGULAR;
         for (i = k + 1; i < d; i++) {
             const flow_real l = a[i * d + k] /= a[k * d + k];
@@ -1802,34 +1802,34 @@ FLOW_API void flow_lu_solve(const flow_real *lu, const int *piv, flow_real *x, i
     }
 }
 
-/* Row operations that turn A into I turn I into A^-1. det A is the product of the pivots. */
+/* Row operations that turn A into I turn I into A^-1. Both share one matrix: a column of A that has
+ * become one of I gives its place to the column of I that begins to change. Where rows k and best
+ * of A were exchanged, which a[k] keeps, so are these columns of A^-1 at the end, the last ones
+ * first. det A is the product of the pivots. */
 FLOW_API int flow_inverse(flow_real *inv, flow_real *logdet, flow_real *a, int d) {
     flow_real least, sum = 0;
     int i, j, k;
     FLOW_ASSERT(inv && logdet && a && d > 0);
     least = flowi_pivot_floor(a, d);
-    if (!flowi_all_finite(a, d * d)) return FLOW_E_FINITE;
-    for (i = 0; i < d * d; i++) inv[i] = i % (d + 1) == 0 ? 1 : 0;
+    if (!flowi_finite(least)) return FLOW_E_FINITE;
+    for (i = 0; i < d * d; i++) inv[i] = a[i];
     for (k = 0; k < d; k++) {
-        const int best = flowi_pivot_row(a, k, d);
-        flow_real pivot;
-        flowi_swap_rows(a, k, best, d);
-        flowi_swap_rows(inv, k, best, d);
-        pivot = a[k * d + k];
+        const int best = flowi_pivot_row(inv, k, d);
+        const flow_real pivot = inv[best * d + k];
         if (flowi_fabs(pivot) <= least) return FLOW_E_SINGULAR;
         sum += flowi_log(flowi_fabs(pivot));
+        flowi_swap(inv + k * d, inv + best * d, 1, d);
+        a[k] = (flow_real)best;
+        inv[k * d + k] = 1;
         for (i = 0; i < d; i++) {
-            const flow_real factor = a[i * d + k] / pivot;
-            for (j = 0; j < d && i != k; j++) {
-                a[i * d + j] -= factor * a[k * d + j];
-                inv[i * d + j] -= factor * inv[k * d + j];
-            }
+            const flow_real factor = inv[i * d + k] / pivot;
+            if (i == k) continue;
+            inv[i * d + k] = 0;
+            for (j = 0; j < d; j++) inv[i * d + j] -= factor * inv[k * d + j];
         }
-        for (j = 0; j < d; j++) {
-            a[k * d + j] /= pivot;
-            inv[k * d + j] /= pivot;
-        }
+        for (j = 0; j < d; j++) inv[k * d + j] /= pivot;
     }
+    for (k = d - 1; k >= 0; k--) flowi_swap(inv + k, inv + (int)a[k], d, d);
     *logdet += sum;
     return FLOW_OK;
 }
@@ -2307,7 +2307,7 @@ static int flowi_affine_forward(const flow_bijection *b, const flow_real *theta,
     const flow_real *w = theta, *shift = theta + d * d;
     flow_real *inverse = cache, *work = cache + d * d, log_w = 0;
     int i, j, err;
-    flowi_copy(work, w, d * d);
+    for (i = 0; i < d * d; i++) work[i] = w[i];
     err = flowi_all_finite(shift, d) ? flow_inverse(inverse, &log_w, work, d) : FLOW_E_FINITE;
     if (err < 0) return err;
     for (i = 0; i < n; i++) {
@@ -2341,20 +2341,23 @@ static int flowi_affine_backward(const flow_bijection *b, const flow_real *theta
                                  const flow_real *x, int n, flow_real *cache) {
     const int d = b->d;
     const flow_real *w = theta, *shift = theta + d * d, *inverse = cache;
-    flow_real *dw = dtheta, *dshift = dtheta + d * d, *g = cache + d * d, total = 0;
+    flow_real *dw = dtheta, *dshift = dtheta + d * d, *sum = cache + d * d, total = 0;
     int i, j, k;
     for (i = 0; i < n; i++) {
-        flowi_copy(g, dy + i * d, d);
-        for (j = 0; j < d; j++)
-            for (k = 0; k < d; k++) dw[j * d + k] += g[j] * (x[i * d + k] - shift[k]);
-        for (k = 0; k < d; k++) dx[i * d + k] = 0;
-        for (j = 0; j < d; j++)
-            for (k = 0; k < d; k++) dx[i * d + k] += w[j * d + k] * g[j];
-        for (k = 0; k < d; k++) dshift[k] -= dx[i * d + k];
+        for (k = 0; k < d; k++) sum[k] = 0;
+        for (j = 0; j < d; j++) {
+            const flow_real g = dy[i * d + j];
+            for (k = 0; k < d; k++) dw[j * d + k] += g * (x[i * d + k] - shift[k]);
+            for (k = 0; k < d; k++) sum[k] += w[j * d + k] * g;
+        }
+        for (k = 0; k < d; k++) { /* only now: dx may be dy */
+            dx[i * d + k] = sum[k];
+            dshift[k] -= sum[k];
+        }
         total += dlogdet[i];
     }
-    for (j = 0; j < d; j++)
-        for (k = 0; k < d; k++) dw[j * d + k] += total * inverse[k * d + j];
+    for (k = 0; k < d; k++)
+        for (j = 0; j < d; j++) dw[j * d + k] += total * inverse[k * d + j];
     return FLOW_OK;
 }
 
@@ -3473,7 +3476,9 @@ FLOW_API int flow_chain_sample(flow_chain *c, flow_rng *rng, flow_real *x, int n
 
 /* L = -(1/n) sum [log N(z_i) + logdet_i]:  dL/dz = z/n,  dL/dlogdet = -1/n */
 FLOW_API int flow_chain_nll(flow_chain *c, flow_real *loss, const flow_real *x, int n) {
-    flow_real *z = c->dx, *logdet = c->logdet, *dlogdet = c->logdet + c->batch;
+    const size_t points = flowi_size(c->batch, c->d, 1);
+    flow_real *z = c->x + (size_t)c->count * points, *dz = c->dx + points;
+    flow_real *logdet = c->logdet, *dlogdet = c->logdet + c->batch;
     flow_real *logp = c->logdet + 2 * c->batch, sum = 0;
     int i, err;
     FLOW_ASSERT(c->direction == FLOW_TO_NOISE && n <= c->batch);
@@ -3488,8 +3493,8 @@ FLOW_API int flow_chain_nll(flow_chain *c, flow_real *loss, const flow_real *x, 
     }
     *loss = sum / (flow_real)n;
     if (!flowi_finite(*loss)) return FLOW_E_FINITE;
-    for (i = 0; i < n * c->d; i++) z[i] /= (flow_real)n;
-    return flow_chain_backward(c, NULL, z, dlogdet, n);
+    for (i = 0; i < n * c->d; i++) dz[i] = z[i] / (flow_real)n;
+    return flow_chain_backward(c, NULL, dz, dlogdet, n);
 }
 
 /* L = (1/n) sum [log N(z_i) - logdet_i + U(y_i)]:  dL/dy = U'/n,  dL/dlogdet = -1/n */
