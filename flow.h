@@ -3764,12 +3764,15 @@ static void flowi_mlp_reverse(const flow_mlp *m, const flow_real *theta, flow_re
         const flowi_layer s = flowi_mlp_layer(m, l);
         flow_real *da = dz == p->u ? p->v : p->u;
         const flow_real *phi = p->da + (l - 1) * p->layer;
+        const flow_real *more = zbar ? zbar + (l - 1) * p->layer : NULL;
         flowi_mlp_gradient(&s, dtheta, dz, l == 0 ? x : p->a + (l - 1) * p->layer, n, 1);
         if (l == 0 && dx) flow_matmul(dx, dz, 0, theta + s.weight, 0, n, s.in, s.out, 0);
         if (l == 0) break;
         flow_matmul(da, dz, 0, theta + s.weight, 0, n, s.in, s.out, 0);
-        for (i = 0; i < p->layer; i++) da[i] *= phi[i];
-        for (i = 0; i < p->layer && zbar; i++) da[i] += zbar[(l - 1) * p->layer + i];
+        if (zbar)
+            for (i = 0; i < p->layer; i++) da[i] = da[i] * phi[i] + more[i];
+        else
+            for (i = 0; i < p->layer; i++) da[i] *= phi[i];
         dz = da;
     }
 }
@@ -3782,19 +3785,22 @@ FLOW_API void flow_mlp_backward(const flow_mlp *m, const flow_real *theta, flow_
 }
 
 /* z'_l = W_l a'_(l-1),  a'_l = phi'(z_l) z'_l for k tangents together: their z'_l, [k*n*width], lie
- * at zt + l across, and at holds the a'_l of one layer. jy may be NULL. */
+ * at zt + l across, and at holds the a'_l of one layer. Where at is NULL no z' is left: a' takes its
+ * place, and two layers take turns. jy may be NULL. */
 static void flowi_mlp_push(const flow_mlp *m, const flow_real *theta, flow_real *jy,
                            const flow_real *s, int n, int k, const flowi_mlp_parts *p) {
+    const flow_real *in = s;
     int i, j, l;
     for (l = 0; l <= m->depth; l++) {
         const flowi_layer shape = flowi_mlp_layer(m, l);
         const flow_real *phi = p->da + l * p->layer;
-        flow_real *zt = l == m->depth ? jy : p->zt + l * p->across;
+        flow_real *zt = l == m->depth ? jy : p->zt + (p->at ? l : l % 2) * p->across;
+        flow_real *at = p->at ? p->at : zt;
         if (!zt) break;
-        flow_matmul(zt, l == 0 ? s : p->at, 0, theta + shape.weight, 1, k * n, shape.out, shape.in,
-                    0);
+        flow_matmul(zt, in, 0, theta + shape.weight, 1, k * n, shape.out, shape.in, 0);
         for (j = 0; j < k * p->layer && l < m->depth; j += p->layer)
-            for (i = 0; i < p->layer; i++) p->at[j + i] = phi[i] * zt[j + i];
+            for (i = 0; i < p->layer; i++) at[j + i] = phi[i] * zt[j + i];
+        in = at;
     }
 }
 
@@ -3805,8 +3811,8 @@ FLOW_API void flow_mlp_tangent(const flow_mlp *m, const flow_real *theta, flow_r
     flowi_mlp_parts p = flowi_mlp_split(m, cache, n);
     const int most = m->depth > 0 ? (3 * m->depth + 2) / 2 : k;
     int j;
-    p.across = 0;
-    p.at = p.zt + most * p.layer;
+    p.at = NULL;
+    p.across = most * p.layer;
     for (j = 0; j < k; j += most)
         flowi_mlp_push(m, theta, jy + j * n * m->out, s + j * n * m->in, n, flowi_min(most, k - j),
                        &p);

@@ -282,10 +282,10 @@ static void density(chapter *c, flow_cnf *cnf, int set, int m, flow_rng *rng) {
 
 /* ---- cost ----------------------------------------------------------------------------------- */
 
-/* Bytes of training beside the flow's own, for more and more solver steps. For its way back, the
- * hidden layer leaves phi, phi', phi'' and, of one probe, z'. */
+/* Bytes of training beside the flow's own, for more and more solver steps. What the hidden layer
+ * leaves for backprop is phi, phi' and, of one probe, z'. */
 static void check_memory(chapter *c, flow_net *net) {
-    const int state = D + 1, left = (3 + 1) * net->mlp.width, most = 256;
+    const int state = D + 1, left = (2 + 1) * net->mlp.width, most = 256;
     double first[4] = {0}, row[4] = {0};
     flow_rng probes;
     flow_cnf cnf;
@@ -306,8 +306,8 @@ static void check_memory(chapter *c, flow_net *net) {
 }
 
 /* One training step in D dimensions: each way back with the exact divergence, whose D tangents are
- * too many to be kept, and with one probe; last the loss of chapter 11, which needs no memory
- * besides the network. */
+ * too many to be kept (backprop then keeps points alone), and with one probe; last the loss of
+ * chapter 11, which needs no memory besides the network. */
 static void table_of_costs(chapter *c, flow_net *net, flow_rng *rng) {
     const char *const name[6] = {"backprop, exact divergence", "backprop, one probe",
                                  "checkpoints, exact divergence", "checkpoints, one probe",
