@@ -4677,11 +4677,11 @@ FLOW_API int flow_cnf_logprob(flow_cnf *c, flow_real *logp, const flow_real *x, 
     return FLOW_OK;
 }
 
-/* Reals a sample that the field leaves at an evaluation: 0 where nobody would read them, or where
- * the tangents come in groups. */
+/* Reals a sample that the field leaves for backprop at an evaluation: none where the tangents come
+ * in groups. */
 static int flowi_cnf_keeps(const flow_cnf *c) {
     const flow_field *f = &c->field;
-    if (c->gradient != FLOW_BACKPROP || !f->keeps || !f->tangent) return 0;
+    if (!f->keeps || !f->tangent) return 0;
     return c->together == c->tangents ? f->keeps(f->ctx, c->tangents) : 0;
 }
 

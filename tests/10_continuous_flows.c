@@ -608,6 +608,11 @@ static void check_kept_pull(pulled *q, const flow_real *dx, const flow_real *gra
              FLOW_OK);
     TEST_NEAR_ALL(again, dx, q->n * 2, 0);
     TEST_NEAR_ALL(q->net.grad, grad, q->net.params, 0);
+    kept[0] += 1; /* which nobody sees who computes it again */
+    for (i = 0; i < q->net.params; i++) q->net.grad[i] = 0;
+    TEST_ERR(f->backward(f->ctx, again, q->dv, q->djv, q->x, q->t, q->s, q->n, q->k, kept),
+             FLOW_OK);
+    TEST(memcmp(q->net.grad, grad, (size_t)q->net.params * sizeof *grad) != 0);
     test_free(kept);
 }
 
@@ -997,6 +1002,9 @@ static void test_backward_errors(void) {
             TEST_ERR(flow_cnf_nll(&c, &loss, x, 2), -99);
             w.calls = 0, w.bad_call = bad;
             TEST_ERR(flow_cnf_nll(&c, &loss, x, 2), -99);
+            w.bad_call = 0; /* the path begins anew, however far the last one came */
+            TEST_ERR(flow_cnf_nll(&c, &loss, x, 2), FLOW_OK);
+            TEST_EQ_INT(c.taken, 0);
             flow_cnf_free(&c);
         }
 }
