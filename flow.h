@@ -746,7 +746,7 @@ FLOW_API int flow_cnf_train(flow_cnf *c, int gradient);
  *   FLOW_BACKPROP    back through every step of the solver: the exact gradient of what was
  *                    computed, from all that was computed; equal steps only
  *   FLOW_CHECKPOINT  the same, bit for bit, from the states at the steps: what lies between is
- *                    computed again, about a third more time [Griewank and Walther 2000]
+ *                    computed again, for up to half as much time more [Griewank and Walther 2000]
  *   FLOW_ADJOINT     da/dt = -(df/dy)'a,  dg/dt = -(df/dtheta)'a  solved from 0 to 1, with
  *                    y = (x, log p) solved back beside them [Chen et al. 2018, algorithm 1]: memory
  *                    for one state; exact as the tolerance goes to 0
@@ -3785,8 +3785,8 @@ FLOW_API void flow_mlp_backward(const flow_mlp *m, const flow_real *theta, flow_
 }
 
 /* z'_l = W_l a'_(l-1),  a'_l = phi'(z_l) z'_l for k tangents together: their z'_l, [k*n*width], lie
- * at zt + l across, and at holds the a'_l of one layer. Where at is NULL no z' is left: a' takes its
- * place, and two layers take turns. jy may be NULL. */
+ * at zt + l across, and at holds the a'_l of one layer. Where at is NULL no z' is left: a' takes
+ * its place, and two layers take turns. jy may be NULL. */
 static void flowi_mlp_push(const flow_mlp *m, const flow_real *theta, flow_real *jy,
                            const flow_real *s, int n, int k, const flowi_mlp_parts *p) {
     const flow_real *in = s;

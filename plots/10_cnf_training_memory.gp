@@ -20,7 +20,7 @@ set yrange [10**floor(log10(1e-3*C_min)):10**ceil(log10(1e-3*B_max))]
 set label 1 sprintf("backprop: %g bytes more a step", a_step(B_min, B_max)) at 14,1.6e-2*B_min \
     right textcolor rgb color1
 set label 2 sprintf("checkpoints: %g bytes more a step", a_step(C_min, C_max)) \
-    at 1.1,2.3e-3*C_min left textcolor rgb color3
+    at 1.1,0.5e-3*C_min left textcolor rgb color3
 set label 3 "adjoint: the same for any number of steps" at 250,1e-3*A_max right offset 0,-0.9 \
     textcolor rgb color2
 plot data index "memory" using 1:($2/1e3) with linespoints lt 1, \
