@@ -665,15 +665,20 @@ FLOW_API int flow_ode_step_backward(flow_ode *s, flow_ode_fn f, flow_ode_vjp_fn 
  *              NULL: then central differences of the velocity are used (error about 1e-10)
  *   backward   for training, else NULL: of the sum over samples of dv'v + sum_j djv_j'(dv/dx)s_j,
  *              dx[n*d] = the gradient in x, grad[params] += the gradient in the parameters
+ *   keeps      how many reals a sample tangent can leave for backward to read, with k tangents;
+ *              NULL: none. They stand in kept[n*keeps], which may be NULL: then tangent leaves
+ *              nothing, and backward computes them again
  * A field of your own sets all members: start from flow_field_of. */
 typedef struct {
     int d;
     void *ctx;
     int (*velocity)(void *ctx, flow_real *v, const flow_real *x, const flow_real *t, int n);
     int (*tangent)(void *ctx, flow_real *v, flow_real *jv, const flow_real *x, const flow_real *t,
-                   const flow_real *s, int n, int k);
+                   const flow_real *s, int n, int k, flow_real *kept);
     int (*backward)(void *ctx, flow_real *dx, const flow_real *dv, const flow_real *djv,
-                    const flow_real *x, const flow_real *t, const flow_real *s, int n, int k);
+                    const flow_real *x, const flow_real *t, const flow_real *s, int n, int k,
+                    flow_real *kept);
+    int (*keeps)(void *ctx, int k);
     flow_real *grad; /* [params], or NULL */
     int params;
 } flow_field;
@@ -685,7 +690,9 @@ FLOW_API flow_field flow_field_of(int d, int (*velocity)(void *ctx, flow_real *v
                                   void *ctx);
 
 /* The field of a velocity network without condition (or with net->in's condition columns left to
- * the caller's own field); any n, a batch at a time. */
+ * the caller's own field); any n, a batch at a time, but one batch with kept. It keeps phi and
+ * phi' of each layer and z' of each tangent, (2 + k) depth width reals a sample; depth width more
+ * with SiLU and LipSwish, whose phi'' is made of z. */
 FLOW_API flow_field flow_net_field(flow_net *net);
 
 /* The flow of a field: transport of points and of their log-density,
@@ -694,7 +701,7 @@ FLOW_API flow_field flow_net_field(flow_net *net);
  * (1/k) sum_j s_j'(dv/dx) s_j from k random probes, one draw for a whole solve [FFJORD: Grathwohl
  * et al. 2019, eq. 7 and 8]: E[s s'] = I makes it unbiased. */
 enum { FLOW_EXACT, FLOW_RADEMACHER, FLOW_GAUSSIAN };
-enum { FLOW_BACKPROP = 1, FLOW_ADJOINT };
+enum { FLOW_BACKPROP = 1, FLOW_CHECKPOINT, FLOW_ADJOINT };
 typedef struct {
     flow_field field;
     int steps, batch, n;
@@ -711,12 +718,16 @@ typedef struct {
     flow_real *v, *xh; /* [batch*d], [3*batch*d] scratch */
     flow_real *point;  /* [batch*d] of logprob */
     flow_real *gained; /* [batch] of logprob */
-    int gradient;      /* 0, FLOW_BACKPROP or FLOW_ADJOINT */
+    int gradient;      /* 0, FLOW_BACKPROP, FLOW_CHECKPOINT or FLOW_ADJOINT */
     int most;          /* steps that path has room for */
+    int taken;         /* backprop: evaluations on the path */
     flow_ode reverse;  /* solver of the adjoint */
-    flow_real *path;   /* backprop: [(most+1)*batch*(d+1)] states; adjoint: 2 batch d + 2 params */
+    flow_real *path;   /* backprop: [most*stages*batch*(d+1)] the point of every evaluation;
+                          checkpoint: [most*batch*(d+1)] states; adjoint: 2 batch d + 2 params */
+    flow_real *kept;   /* backprop: [most*stages*batch*keeps] what the field left there */
+    flow_real *here;   /* the part of kept that is being written or read, or NULL */
     flow_real *lambda; /* [batch*(d+1)] dL/dstate */
-    flow_real *work;   /* backprop: [2*stages*batch*(d+1)] */
+    flow_real *work;   /* [stages*batch*(d+1)] of backprop, [2*stages*batch*(d+1)] of checkpoint */
     void *memory, *training;
     size_t bytes, training_bytes; /* what init and what flow_cnf_train took */
 } flow_cnf;
@@ -731,16 +742,22 @@ FLOW_API int flow_cnf_init(flow_cnf *c, flow_field field, int method, int steps,
 FLOW_API int flow_cnf_init_hutchinson(flow_cnf *c, flow_field field, int method, int steps,
                                       int batch, int kind, int probes, flow_rng *rng);
 FLOW_API void flow_cnf_free(flow_cnf *c);
-/* Takes the memory that flow_cnf_nll needs: FLOW_BACKPROP keeps every step, so it grows with
- * c->steps, which may then be lowered but not raised; FLOW_ADJOINT keeps none. The field has a
+/* Takes the memory that flow_cnf_nll needs, c->training_bytes. Of every step are kept, in reals,
+ *   FLOW_BACKPROP    stages batch (d + 1 + keeps), with field.keeps of all k tangents, or 0 where
+ *                    the exact divergence takes more than 8: most memory, least time
+ *   FLOW_CHECKPOINT  batch (d + 1)
+ *   FLOW_ADJOINT     nothing
+ * and the first two grow with c->steps, which may then be lowered but not raised. The field has a
  * backward. FLOW_E_MEMORY, FLOW_E_EMPTY. */
 FLOW_API int flow_cnf_train(flow_cnf *c, int gradient);
 /* Maximum likelihood: *loss = -(1/n) sum log p(x_i), field.grad += its gradient; n <= batch.
- *   FLOW_BACKPROP  back through every step of the solver: the exact gradient of what was computed;
- *                  equal steps only
- *   FLOW_ADJOINT   da/dt = -(df/dy)'a,  dg/dt = -(df/dtheta)'a  solved from 0 to 1, with
- *                  y = (x, log p) solved back beside them [Chen et al. 2018, algorithm 1]: memory
- *                  for one state; exact as the tolerance goes to 0
+ *   FLOW_BACKPROP    back through every step of the solver: the exact gradient of what was
+ *                    computed, from all that was computed; equal steps only
+ *   FLOW_CHECKPOINT  the same, bit for bit, from the states at the steps: what lies between is
+ *                    computed again, for up to half as much time more [Griewank and Walther 2000]
+ *   FLOW_ADJOINT     da/dt = -(df/dy)'a,  dg/dt = -(df/dtheta)'a  solved from 0 to 1, with
+ *                    y = (x, log p) solved back beside them [Chen et al. 2018, algorithm 1]: memory
+ *                    for one state; exact as the tolerance goes to 0
  * FLOW_E_EMPTY, FLOW_E_FINITE, the solver's and the field's errors. */
 FLOW_API int flow_cnf_nll(flow_cnf *c, flow_real *loss, const flow_real *x, int n);
 /* v[n*d] and div[n] = sum_j dv_j/dx_j (or its estimate) at x[n*d], t[n]; any n. v may be NULL. */
@@ -3677,10 +3694,12 @@ FLOW_API int flow_mlp_params(const flow_mlp *m) {
     return last.bias + last.out;
 }
 
-/* The parts of the cache: [depth*n*width] each, and two scratch rows [n*width]. */
+/* The parts of the cache: [depth*n*width] each, and two scratch rows [n*width]. From the z' of one
+ * layer to those of the next are `across` reals. */
 typedef struct {
     flow_real *z, *a, *da, *dda, *zt, *at, *zbar, *u, *v;
     int layer; /* n*width */
+    int across;
 } flowi_mlp_parts;
 
 FLOW_API int flow_mlp_cache(const flow_mlp *m, int n) {
@@ -3690,7 +3709,7 @@ FLOW_API int flow_mlp_cache(const flow_mlp *m, int n) {
 static flowi_mlp_parts flowi_mlp_split(const flow_mlp *m, flow_real *cache, int n) {
     flowi_mlp_parts p;
     const size_t part = flowi_size(m->depth, n, m->width);
-    p.layer = n * m->width;
+    p.layer = p.across = n * m->width;
     p.z = flowi_carve(&cache, part);
     p.a = flowi_carve(&cache, part);
     p.da = flowi_carve(&cache, part);
@@ -3714,26 +3733,28 @@ FLOW_API void flow_mlp_init(const flow_mlp *m, flow_real *theta, flow_rng *rng) 
     }
 }
 
-/* Without keep only a_l is left in the cache: enough for y, with half the writing. */
+/* With z = a only the a_l are left, with da = NULL no phi'(z_l). y may be NULL: then the hidden
+ * layers are all that is computed. */
 static void flowi_mlp_forward(const flow_mlp *m, const flow_real *theta, flow_real *y,
-                              const flow_real *x, int n, flow_real *cache, int keep) {
-    const flowi_mlp_parts p = flowi_mlp_split(m, cache, n);
+                              const flow_real *x, int n, const flowi_mlp_parts *p) {
     int l;
     for (l = 0; l <= m->depth; l++) {
         const flowi_layer s = flowi_mlp_layer(m, l);
-        const flow_real *in = l == 0 ? x : p.a + (l - 1) * p.layer;
-        flow_real *a = p.a + l * p.layer, *z = l == m->depth ? y : keep ? p.z + l * p.layer : a;
+        const int at = l * p->layer;
+        flow_real *z = l == m->depth ? y : p->z + at;
+        if (!z) break;
         flowi_add_product(z, flowi_view_of(theta + s.bias, 0, 1, 0),
-                          flowi_view_of(in, s.in, 1, 0),
+                          flowi_view_of(l == 0 ? x : p->a + at - p->layer, s.in, 1, 0),
                           flowi_view_of(theta + s.weight, s.in, 1, 1), n, s.out, s.in);
         if (l < m->depth)
-            flow_activation(m->act, a, keep ? p.da + l * p.layer : NULL, NULL, z, p.layer);
+            flow_activation(m->act, p->a + at, p->da ? p->da + at : NULL, NULL, z, p->layer);
     }
 }
 
 FLOW_API void flow_mlp_forward(const flow_mlp *m, const flow_real *theta, flow_real *y,
                                const flow_real *x, int n, flow_real *cache) {
-    flowi_mlp_forward(m, theta, y, x, n, cache, 1);
+    const flowi_mlp_parts p = flowi_mlp_split(m, cache, n);
+    flowi_mlp_forward(m, theta, y, x, n, &p);
 }
 
 /* dW_l += dz_l' a_(l-1),  db_l += sum of dz_l over samples */
@@ -3757,12 +3778,15 @@ static void flowi_mlp_reverse(const flow_mlp *m, const flow_real *theta, flow_re
         const flowi_layer s = flowi_mlp_layer(m, l);
         flow_real *da = dz == p->u ? p->v : p->u;
         const flow_real *phi = p->da + (l - 1) * p->layer;
+        const flow_real *more = zbar ? zbar + (l - 1) * p->layer : NULL;
         flowi_mlp_gradient(&s, dtheta, dz, l == 0 ? x : p->a + (l - 1) * p->layer, n, 1);
         if (l == 0 && dx) flow_matmul(dx, dz, 0, theta + s.weight, 0, n, s.in, s.out, 0);
         if (l == 0) break;
         flow_matmul(da, dz, 0, theta + s.weight, 0, n, s.in, s.out, 0);
-        for (i = 0; i < p->layer; i++) da[i] *= phi[i];
-        for (i = 0; i < p->layer && zbar; i++) da[i] += zbar[(l - 1) * p->layer + i];
+        if (zbar)
+            for (i = 0; i < p->layer; i++) da[i] = da[i] * phi[i] + more[i];
+        else
+            for (i = 0; i < p->layer; i++) da[i] *= phi[i];
         dz = da;
     }
 }
@@ -3774,60 +3798,87 @@ FLOW_API void flow_mlp_backward(const flow_mlp *m, const flow_real *theta, flow_
     flowi_mlp_reverse(m, theta, dtheta, dx, dy, x, n, &p, NULL);
 }
 
-/* z'_l = W_l a'_(l-1),  a'_l = phi'(z_l) z'_l for one tangent, up to the last hidden layer. */
-static void flowi_mlp_push(const flow_mlp *m, const flow_real *theta, const flow_real *s, int n,
-                           const flowi_mlp_parts *p) {
-    int i, l;
-    for (l = 0; l < m->depth; l++) {
+/* z'_l = W_l a'_(l-1),  a'_l = phi'(z_l) z'_l for k tangents together: their z'_l, [k*n*width], lie
+ * at zt + l across, and at holds the a'_l of one layer. Where at is NULL no z' is left: a' takes
+ * its place, and two layers take turns. jy may be NULL. */
+static void flowi_mlp_push(const flow_mlp *m, const flow_real *theta, flow_real *jy,
+                           const flow_real *s, int n, int k, const flowi_mlp_parts *p) {
+    const flow_real *in = s;
+    int i, j, l;
+    for (l = 0; l <= m->depth; l++) {
         const flowi_layer shape = flowi_mlp_layer(m, l);
-        const flow_real *in = l == 0 ? s : p->at + (l - 1) * p->layer;
-        flow_real *zt = p->zt + l * p->layer;
-        flow_matmul(zt, in, 0, theta + shape.weight, 1, n, shape.out, shape.in, 0);
-        for (i = 0; i < p->layer; i++)
-            p->at[l * p->layer + i] = p->da[l * p->layer + i] * zt[i];
+        const flow_real *phi = p->da + l * p->layer;
+        flow_real *zt = l == m->depth ? jy : p->zt + (p->at ? l : l % 2) * p->across;
+        flow_real *at = p->at ? p->at : zt;
+        if (!zt) break;
+        flow_matmul(zt, in, 0, theta + shape.weight, 1, k * n, shape.out, shape.in, 0);
+        for (j = 0; j < k * p->layer && l < m->depth; j += p->layer)
+            for (i = 0; i < p->layer; i++) at[j + i] = phi[i] * zt[j + i];
+        in = at;
     }
 }
 
 /* As many tangents go together as there is scratch for two layers of them: what lies from zt on,
- * 3 depth n width reals. */
+ * (3 depth + 2) n width reals. */
 FLOW_API void flow_mlp_tangent(const flow_mlp *m, const flow_real *theta, flow_real *jy,
                                const flow_real *s, int n, int k, flow_real *cache) {
-    const flowi_mlp_parts p = flowi_mlp_split(m, cache, n);
-    const int most = m->depth > 0 ? 3 * m->depth / 2 : k;
-    int i, j, l, q;
-    for (j = 0; j < k; j += most) {
-        const int together = flowi_min(most, k - j), rows = together * n;
-        const flow_real *in = s + j * n * m->in;
-        for (l = 0; l <= m->depth; l++) {
-            const flowi_layer shape = flowi_mlp_layer(m, l);
-            flow_real *zt = l == m->depth ? jy + j * n * m->out : p.zt + l % 2 * most * p.layer;
-            flow_matmul(zt, in, 0, theta + shape.weight, 1, rows, shape.out, shape.in, 0);
-            for (q = 0; q < together && l < m->depth; q++)
-                for (i = 0; i < p.layer; i++) zt[q * p.layer + i] *= p.da[l * p.layer + i];
-            in = zt;
-        }
-    }
+    flowi_mlp_parts p = flowi_mlp_split(m, cache, n);
+    const int most = m->depth > 0 ? (3 * m->depth + 2) / 2 : k;
+    int j;
+    p.at = NULL;
+    p.across = most * p.layer;
+    for (j = 0; j < k; j += most)
+        flowi_mlp_push(m, theta, jy + j * n * m->out, s + j * n * m->in, n, flowi_min(most, k - j),
+                       &p);
 }
 
-/* Back along one tangent: dz'_l = phi'(z_l) da'_l,  zbar_l += phi''(z_l) z'_l da'_l. */
+/* a' = phi' z',  zbar += phi'' z' da',  dz' = phi' da', which takes the place of da', for the n
+ * numbers of a layer. */
+static void flowi_mlp_bend(flow_real *at, flow_real *zbar, flow_real *dat, const flow_real *zt,
+                           const flow_real *da, const flow_real *dda, int n) {
+    int i;
+    for (i = 0; i < n; i++) at[i] = da[i] * zt[i];
+    for (i = 0; i < n; i++) zbar[i] += dda[i] * zt[i] * dat[i];
+    for (i = 0; i < n; i++) dat[i] *= da[i];
+}
+
+/* Back along one tangent, whose z'_l are given: dW_l += dz'_l' a'_(l-1),  da'_(l-1) = dz'_l W_l,
+ * dz'_l = phi'(z_l) da'_l,  zbar_l += phi''(z_l) z'_l da'_l. */
 static void flowi_mlp_pull(const flow_mlp *m, const flow_real *theta, flow_real *dtheta,
                            const flow_real *djy, const flow_real *s, int n,
-                           const flowi_mlp_parts *p) {
+                           const flowi_mlp_parts *p, const flow_real *zt) {
     const flow_real *dzt = djy;
-    int i, l;
+    int l;
     for (l = m->depth; l >= 0; l--) {
         const flowi_layer shape = flowi_mlp_layer(m, l);
         const int below = (l - 1) * p->layer;
         flow_real *dat = dzt == p->u ? p->v : p->u;
-        flowi_mlp_gradient(&shape, dtheta, dzt, l == 0 ? s : p->at + below, n, 0);
-        if (l == 0) break;
-        flow_matmul(dat, dzt, 0, theta + shape.weight, 0, n, shape.in, shape.out, 0);
-        for (i = 0; i < p->layer; i++) {
-            p->zbar[below + i] += p->dda[below + i] * p->zt[below + i] * dat[i];
-            dat[i] *= p->da[below + i];
+        if (l > 0) {
+            flow_matmul(dat, dzt, 0, theta + shape.weight, 0, n, shape.in, shape.out, 0);
+            flowi_mlp_bend(p->at, p->zbar + below, dat, zt + (l - 1) * p->across, p->da + below,
+                           p->dda + below, p->layer);
         }
+        flowi_mlp_gradient(&shape, dtheta, dzt, l == 0 ? s : p->at, n, 0);
         dzt = dat;
     }
+}
+
+/* The reverse pass through k tangents together. With `pushed`, their z' are in p as flowi_mlp_push
+ * left them; else they are computed again, one after the other. */
+static void flowi_mlp_pull_all(const flow_mlp *m, const flow_real *theta, flow_real *dtheta,
+                               flow_real *dx, const flow_real *dy, const flow_real *djy,
+                               const flow_real *x, const flow_real *s, int n, int k,
+                               const flowi_mlp_parts *p, int pushed) {
+    int i, j;
+    flowi_curve(m->act, p->dda, p->z, p->a, p->da, m->depth * p->layer);
+    for (i = 0; i < m->depth * p->layer; i++) p->zbar[i] = 0;
+    for (j = 0; j < k; j++) {
+        const flow_real *sj = s + j * n * m->in;
+        if (!pushed) flowi_mlp_push(m, theta, NULL, sj, n, 1, p);
+        flowi_mlp_pull(m, theta, dtheta, djy + j * n * m->out, sj, n, p,
+                       pushed ? p->zt + j * p->layer : p->zt);
+    }
+    flowi_mlp_reverse(m, theta, dtheta, dx, dy, x, n, p, p->zbar);
 }
 
 FLOW_API void flow_mlp_tangent_backward(const flow_mlp *m, const flow_real *theta,
@@ -3835,14 +3886,7 @@ FLOW_API void flow_mlp_tangent_backward(const flow_mlp *m, const flow_real *thet
                                         const flow_real *djy, const flow_real *x,
                                         const flow_real *s, int n, int k, flow_real *cache) {
     const flowi_mlp_parts p = flowi_mlp_split(m, cache, n);
-    int i, j;
-    flowi_curve(m->act, p.dda, p.z, p.a, p.da, m->depth * p.layer);
-    for (i = 0; i < m->depth * p.layer; i++) p.zbar[i] = 0;
-    for (j = 0; j < k; j++) {
-        flowi_mlp_push(m, theta, s + j * n * m->in, n, &p);
-        flowi_mlp_pull(m, theta, dtheta, djy + j * n * m->out, s + j * n * m->in, n, &p);
-    }
-    flowi_mlp_reverse(m, theta, dtheta, dx, dy, x, n, &p, p.zbar);
+    flowi_mlp_pull_all(m, theta, dtheta, dx, dy, djy, x, s, n, k, &p, 0);
 }
 
 #define FLOWI_TANGENTS 8 /* as many tangents go through a network at once */
@@ -3885,8 +3929,9 @@ FLOW_API void flow_net_free(flow_net *net) {
     memset(net, 0, sizeof *net);
 }
 
-static void flowi_net_forward(flow_net *net, flow_real *v, const flow_real *x, const flow_real *t,
-                              const flow_real *c, int n, int keep) {
+/* net->in: rows of x, t, c */
+static void flowi_net_input(flow_net *net, const flow_real *x, const flow_real *t,
+                            const flow_real *c, int n) {
     const int d = net->d, cond = net->cond, in = net->mlp.in;
     int i;
     FLOW_ASSERT(net->theta && n >= 0 && n <= net->batch && (c || cond == 0));
@@ -3895,12 +3940,12 @@ static void flowi_net_forward(flow_net *net, flow_real *v, const flow_real *x, c
         net->in[i * in + d] = t[i];
         if (cond > 0) flowi_copy(net->in + i * in + d + 1, c + i * cond, cond);
     }
-    flowi_mlp_forward(&net->mlp, net->theta, v, net->in, n, net->cache, keep);
 }
 
 FLOW_API void flow_net_forward(flow_net *net, flow_real *v, const flow_real *x, const flow_real *t,
                                const flow_real *c, int n) {
-    flowi_net_forward(net, v, x, t, c, n, 1);
+    flowi_net_input(net, x, t, c, n);
+    flow_mlp_forward(&net->mlp, net->theta, v, net->in, n, net->cache);
 }
 
 FLOW_API void flow_net_backward(flow_net *net, flow_real *dx, const flow_real *dv, int n) {
@@ -4316,20 +4361,12 @@ FLOW_API int flow_ode_adapt(flow_ode *s, flow_ode_fn f, void *ctx, flow_real *x,
     return err < 0 ? err : FLOW_E_CONVERGE;
 }
 
-FLOW_API int flow_ode_step_backward(flow_ode *s, flow_ode_fn f, flow_ode_vjp_fn vjp, void *ctx,
-                                    flow_real *lambda, const flow_real *x, flow_real t,
-                                    flow_real h, int n, flow_real *work) {
+/* The reverse of a step whose stages were evaluated at point[stages*n]; w: [stages*n]. */
+static int flowi_ode_stages_backward(flow_ode *s, flow_ode_vjp_fn vjp, void *ctx,
+                                     flow_real *lambda, const flow_real *point, flow_real t,
+                                     flow_real h, int n, flow_real *w) {
     const flow_tableau *b = s->tableau;
-    flow_real *point = work, *w = work + (size_t)b->stages * (size_t)n;
     int i, j, l, err;
-    for (i = 0; i < b->stages; i++) { /* the stages' points again */
-        flowi_ode_combine(s, x, b->a[i], i, h, n);
-        flowi_copy(point + (size_t)i * (size_t)n, s->x, n);
-        if (i + 1 == b->stages) break;
-        err = f(ctx, s->k + (size_t)i * (size_t)n, s->x, t + b->c[i] * h);
-        s->evals++;
-        if (err < 0) return err;
-    }
     for (i = b->stages - 1; i >= 0; i--) {
         for (l = 0; l < n; l++) s->x[l] = h * b->b[i] * lambda[l];
         for (j = i + 1; j < b->stages; j++)
@@ -4342,6 +4379,23 @@ FLOW_API int flow_ode_step_backward(flow_ode *s, flow_ode_fn f, flow_ode_vjp_fn 
     for (i = 0; i < b->stages; i++)
         for (l = 0; l < n; l++) lambda[l] += w[(size_t)i * (size_t)n + (size_t)l];
     return flowi_all_finite(lambda, n) ? FLOW_OK : FLOW_E_FINITE;
+}
+
+FLOW_API int flow_ode_step_backward(flow_ode *s, flow_ode_fn f, flow_ode_vjp_fn vjp, void *ctx,
+                                    flow_real *lambda, const flow_real *x, flow_real t,
+                                    flow_real h, int n, flow_real *work) {
+    const flow_tableau *b = s->tableau;
+    flow_real *point = work, *w = work + (size_t)b->stages * (size_t)n;
+    int i, err;
+    for (i = 0; i < b->stages; i++) { /* the stages' points again */
+        flowi_ode_combine(s, x, b->a[i], i, h, n);
+        flowi_copy(point + (size_t)i * (size_t)n, s->x, n);
+        if (i + 1 == b->stages) break;
+        err = f(ctx, s->k + (size_t)i * (size_t)n, s->x, t + b->c[i] * h);
+        s->evals++;
+        if (err < 0) return err;
+    }
+    return flowi_ode_stages_backward(s, vjp, ctx, lambda, point, t, h, n, w);
 }
 
 /* --------------------------------------------------------------------- 10 continuous flows */
@@ -4359,22 +4413,74 @@ FLOW_API flow_field flow_field_of(int d, int (*velocity)(void *ctx, flow_real *v
     return f;
 }
 
+/* Only a_l is left in the cache: enough for v, with half the writing. */
 static int flowi_net_velocity(void *ctx, flow_real *v, const flow_real *x, const flow_real *t,
                               int n) {
     flow_net *net = (flow_net *)ctx;
     int i;
-    for (i = 0; i < n; i += net->batch)
-        flowi_net_forward(net, v + i * net->d, x + i * net->d, t + i, NULL,
-                          flowi_min(net->batch, n - i), 0);
+    for (i = 0; i < n; i += net->batch) {
+        const int m = flowi_min(net->batch, n - i);
+        flowi_mlp_parts p = flowi_mlp_split(&net->mlp, net->cache, m);
+        p.z = p.a;
+        p.da = NULL;
+        flowi_net_input(net, x + i * net->d, t + i, NULL, m);
+        flowi_mlp_forward(&net->mlp, net->theta, v + i * net->d, net->in, m, &p);
+    }
     return FLOW_OK;
 }
 
+/* phi'' of these asks for z; for the others a and phi' are enough: a has the sign of z. */
+static int flowi_act_wants_z(int act) {
+    return act == FLOW_SILU || act == FLOW_LIPSWISH;
+}
+
+/* a and phi' of every layer, z where it is wanted, and z' of every layer and tangent */
+static int flowi_net_keeps(void *ctx, int k) {
+    const flow_mlp *m = &((const flow_net *)ctx)->mlp;
+    return (2 + flowi_act_wants_z(m->act) + k) * m->depth * m->width;
+}
+
+/* The parts of kept, or of the cache where kept is NULL. The way there writes them in place and the
+ * way back reads them there: copied, they would cost as much as they save. The cache is then free
+ * for the a' of all tangents that go together. */
+static flowi_mlp_parts flowi_net_parts(const flow_net *net, flow_real *kept, int n) {
+    flowi_mlp_parts p = flowi_mlp_split(&net->mlp, net->cache, n);
+    const size_t part = flowi_size(net->mlp.depth, p.layer, 1);
+    if (!kept) return p;
+    p.a = p.z = flowi_carve(&kept, part);
+    p.da = flowi_carve(&kept, part);
+    if (flowi_act_wants_z(net->mlp.act)) p.z = flowi_carve(&kept, part);
+    p.zt = kept;
+    p.at = net->cache;
+    return p;
+}
+
+/* v and jv of one batch, and in kept all that the way back needs. The z' of tangents that go
+ * together lie side by side, layer after layer. */
+static void flowi_net_record(flow_net *net, flow_real *v, flow_real *jv, const flow_real *x,
+                             const flow_real *t, const flow_real *s, int n, int k,
+                             flow_real *kept) {
+    flowi_mlp_parts p = flowi_net_parts(net, kept, n);
+    const int d = net->d;
+    int j;
+    flowi_net_input(net, x, t, NULL, n);
+    flowi_mlp_forward(&net->mlp, net->theta, v, net->in, n, &p);
+    for (j = 0; j < k; j += FLOWI_TANGENTS, p.zt += net->mlp.depth * p.across) {
+        const int m = flowi_min(FLOWI_TANGENTS, k - j);
+        p.across = m * p.layer;
+        flowi_net_rows(net, s + j * n * d, n, m);
+        flowi_mlp_push(&net->mlp, net->theta, jv + j * n * d, net->s, n, m, &p);
+    }
+}
+
 static int flowi_net_tangent(void *ctx, flow_real *v, flow_real *jv, const flow_real *x,
-                             const flow_real *t, const flow_real *s, int n, int k) {
+                             const flow_real *t, const flow_real *s, int n, int k,
+                             flow_real *kept) {
     flow_net *net = (flow_net *)ctx;
     const int d = net->d;
     int i, j;
-    for (i = 0; i < n; i += net->batch) {
+    if (kept) flowi_net_record(net, v, jv, x, t, s, n, k, kept);
+    for (i = 0; i < n && !kept; i += net->batch) {
         const int m = flowi_min(net->batch, n - i);
         flow_net_forward(net, v + i * d, x + i * d, t + i, NULL, m);
         if (m == n) flow_net_tangent(net, jv, s, n, k); /* all tangents at once are faster */
@@ -4386,35 +4492,40 @@ static int flowi_net_tangent(void *ctx, flow_real *v, flow_real *jv, const flow_
 
 /* A batch and up to FLOWI_TANGENTS tangents at once; dv's own share goes with the first of them. */
 static void flowi_net_pull(flow_net *net, flow_real *dx, const flow_real *dv, const flow_real *djv,
-                           const flow_real *s, int n, int k) {
+                           const flow_real *s, int n, int k, const flowi_mlp_parts *p,
+                           int pushed) {
     const int d = net->d, in = net->mlp.in;
     int i;
     flowi_net_rows(net, s, n, k);
-    flow_mlp_tangent_backward(&net->mlp, net->theta, net->grad, net->din, dv, djv, net->in, net->s,
-                              n, k, net->cache);
+    flowi_mlp_pull_all(&net->mlp, net->theta, net->grad, net->din, dv, djv, net->in, net->s, n, k,
+                       p, pushed);
     for (i = 0; i < n * d; i++) dx[i] += net->din[i / d * in + i % d];
 }
 
 static int flowi_net_backward(void *ctx, flow_real *dx, const flow_real *dv, const flow_real *djv,
                               const flow_real *x, const flow_real *t, const flow_real *s, int n,
-                              int k) {
+                              int k, flow_real *kept) {
     flow_net *net = (flow_net *)ctx;
+    flowi_mlp_parts p = flowi_net_parts(net, kept, n);
     const int d = net->d;
     int i, j;
-    FLOW_ASSERT(n <= net->batch);
-    flow_net_forward(net, net->v, x, t, NULL, n);
-    for (i = 0; i < n * d; i++) dx[i] = 0;
-    flowi_net_pull(net, dx, dv, djv, s, n, flowi_min(FLOWI_TANGENTS, k));
-    for (i = 0; i < n * d; i++) net->v[i] = 0;
-    for (j = FLOWI_TANGENTS; j < k; j += FLOWI_TANGENTS)
-        flowi_net_pull(net, dx, net->v, djv + j * n * d, s + j * n * d, n,
-                       flowi_min(FLOWI_TANGENTS, k - j));
+    flowi_net_input(net, x, t, NULL, n);
+    if (!kept) flowi_mlp_forward(&net->mlp, net->theta, NULL, net->in, n, &p);
+    for (i = 0; i < n * d; i++) dx[i] = net->v[i] = 0;
+    for (j = 0; j == 0 || j < k; j += FLOWI_TANGENTS) {
+        const int m = flowi_min(FLOWI_TANGENTS, k - j);
+        if (kept) p.across = m * p.layer;
+        flowi_net_pull(net, dx, j == 0 ? dv : net->v, djv + j * n * d, s + j * n * d, n, m, &p,
+                       kept != NULL);
+        if (kept) p.zt += net->mlp.depth * p.across;
+    }
     return FLOW_OK;
 }
 
 FLOW_API flow_field flow_net_field(flow_net *net) {
     flow_field f = flow_field_of(net->d, flowi_net_velocity, net);
     FLOW_ASSERT(net->cond == 0);
+    f.keeps = flowi_net_keeps;
     f.tangent = flowi_net_tangent;
     f.backward = flowi_net_backward;
     f.grad = net->grad;
@@ -4524,7 +4635,7 @@ static flow_real flowi_cnf_share(const flow_cnf *c) {
 static int flowi_cnf_tangents(flow_cnf *c, flow_real *v, const flow_real *x, int n, int k) {
     const flow_field *f = &c->field;
     int err;
-    if (f->tangent) return f->tangent(f->ctx, v, c->jv, x, c->t, c->basis, n, k);
+    if (f->tangent) return f->tangent(f->ctx, v, c->jv, x, c->t, c->basis, n, k, c->here);
     err = f->velocity(f->ctx, v, x, c->t, n);
     return err < 0 ? err : flowi_cnf_differences(c, c->jv, x, c->basis, n, k);
 }
@@ -4628,36 +4739,49 @@ FLOW_API int flow_cnf_logprob(flow_cnf *c, flow_real *logp, const flow_real *x, 
     return FLOW_OK;
 }
 
+/* Reals a sample that the field leaves for backprop at an evaluation: none where the tangents come
+ * in groups. */
+static int flowi_cnf_keeps(const flow_cnf *c) {
+    const flow_field *f = &c->field;
+    if (!f->keeps || !f->tangent) return 0;
+    return c->together == c->tangents ? f->keeps(f->ctx, c->tangents) : 0;
+}
+
 FLOW_API int flow_cnf_train(flow_cnf *c, int gradient) {
     const size_t state = flowi_size(c->batch, c->field.d + 1, 1);
     const size_t points = flowi_size(c->batch, c->field.d, 1);
-    size_t path, work = 0;
+    const size_t steps = (size_t)c->steps, stages = (size_t)c->ode.tableau->stages;
+    size_t path = steps * state, work = stages * state, kept = 0;
     flow_real *block;
     FLOW_ASSERT(c->state && c->field.backward && !c->training);
-    FLOW_ASSERT(gradient == FLOW_BACKPROP || gradient == FLOW_ADJOINT);
+    FLOW_ASSERT(gradient >= FLOW_BACKPROP && gradient <= FLOW_ADJOINT);
     if (c->steps < 1) return FLOW_E_EMPTY;
-    path = 2 * points + 2 * (size_t)c->field.params;
+    c->gradient = gradient;
     if (gradient == FLOW_BACKPROP) {
-        path = (size_t)(c->steps + 1) * state;
-        work = 2 * (size_t)c->ode.tableau->stages * state;
+        path *= stages;
+        kept = steps * stages * flowi_size(c->batch, flowi_cnf_keeps(c), 1) + FLOWI_LINE;
+    } else if (gradient == FLOW_CHECKPOINT) {
+        work *= 2;
     } else {
         const int method = (int)(c->ode.tableau - flowi_tableaux);
         const int err = flow_ode_init(&c->reverse, method, (int)(2 * points) + c->field.params);
         if (err < 0) return err;
+        path = 2 * points + 2 * (size_t)c->field.params;
+        work = 0;
     }
     c->training_bytes = sizeof(flow_real) *
-                        (path + state + work +
+                        (path + state + work + kept +
                          flowi_size(c->ode.tableau->stages + 2, c->reverse.capacity, 1));
-    c->training = block = flowi_new(path + state + work);
+    c->training = block = flowi_new(path + state + work + kept);
     if (!block) {
         flow_ode_free(&c->reverse);
         return FLOW_E_MEMORY;
     }
-    c->gradient = gradient;
     c->most = c->steps;
     c->path = flowi_carve(&block, path);
     c->lambda = flowi_carve(&block, state);
-    c->work = block;
+    c->work = flowi_carve(&block, work);
+    c->kept = flowi_align(block);
     return FLOW_OK;
 }
 
@@ -4687,7 +4811,7 @@ static int flowi_cnf_pull(flow_cnf *c, flow_real *wx, const flow_real *w, const 
         for (i = 0; i < group * n * d; i++)
             c->jv[i] = -share * wl[i / d % n] * c->basis[i];
         err = c->field.backward(c->field.ctx, more, k == 0 ? w : zero, c->jv, x, c->t, c->basis, n,
-                                group);
+                                group, c->here);
         for (i = 0; i < n * d; i++) wx[i] += more[i];
     }
     return err;
@@ -4702,18 +4826,53 @@ static int flowi_cnf_vjp(void *ctx, flow_real *wx, const flow_real *w, const flo
     return flowi_cnf_pull(c, wx, w, w + points, x, t);
 }
 
-/* Every state on the way from 1 to 0 is kept, then the steps are taken back one by one. */
+/* Where the field leaves what it computes at the next evaluation on the path, or NULL. */
+static flow_real *flowi_cnf_kept(const flow_cnf *c) {
+    const int keeps = flowi_cnf_keeps(c);
+    return keeps > 0 ? c->kept + (size_t)c->taken * flowi_size(c->n, keeps, 1) : NULL;
+}
+
+/* An evaluation on the way there: its point goes on top of the path, with what the field leaves. */
+static int flowi_cnf_record(void *ctx, flow_real *dx, const flow_real *x, flow_real t) {
+    flow_cnf *c = (flow_cnf *)ctx;
+    const int count = c->n * (c->field.d + 1);
+    int err;
+    flowi_copy(c->path + (size_t)c->taken * (size_t)count, x, count);
+    c->here = flowi_cnf_kept(c);
+    err = flowi_cnf_rate(ctx, dx, x, t);
+    c->here = NULL;
+    c->taken++;
+    return err;
+}
+
+/* The way back takes them off the path, the last one first. */
+static int flowi_cnf_replay(void *ctx, flow_real *wx, const flow_real *w, const flow_real *x,
+                            flow_real t) {
+    flow_cnf *c = (flow_cnf *)ctx;
+    int err;
+    c->taken--;
+    c->here = flowi_cnf_kept(c);
+    err = flowi_cnf_vjp(ctx, wx, w, x, t);
+    c->here = NULL;
+    return err;
+}
+
+/* The steps of the way there are taken back one by one. */
 static int flowi_cnf_backprop(flow_cnf *c, int n) {
-    const int count = n * (c->field.d + 1);
+    const int count = n * (c->field.d + 1), stages = c->ode.tableau->stages;
     const flow_real h = -1 / (flow_real)c->steps;
-    int k, err;
-    for (k = c->steps - 1; k >= 0; k--) {
+    int k, err = FLOW_OK;
+    for (k = c->steps - 1; k >= 0 && err >= 0; k--) {
         const flow_real t = 1 - (flow_real)k / (flow_real)c->steps;
-        err = flow_ode_step_backward(&c->ode, flowi_cnf_points, flowi_cnf_vjp, c, c->lambda,
-                                     c->path + (size_t)k * (size_t)count, t, h, count, c->work);
-        if (err < 0) return err;
+        if (c->gradient == FLOW_BACKPROP)
+            err = flowi_ode_stages_backward(&c->ode, flowi_cnf_replay, c, c->lambda,
+                                            c->path + flowi_size(k, stages, count), t, h, count,
+                                            c->work);
+        else
+            err = flow_ode_step_backward(&c->ode, flowi_cnf_points, flowi_cnf_vjp, c, c->lambda,
+                                         c->path + flowi_size(k, count, 1), t, h, count, c->work);
     }
-    return FLOW_OK;
+    return err;
 }
 
 /* dy/dt for y = (x [n*d], a [n*d], g [params]): v, -(df/dx)'a, -(df/dtheta)'a. dL/dlog p does not
@@ -4748,20 +4907,20 @@ static int flowi_cnf_adjoint(flow_cnf *c, int n) {
     return err;
 }
 
-/* The solve from data to noise, its states kept for backprop. */
+/* The solve from data to noise; the path keeps each evaluation, or the state at each step. */
 static int flowi_cnf_to_noise(flow_cnf *c, int n) {
-    const int count = n * (c->field.d + 1);
-    int k, err;
+    const int count = n * (c->field.d + 1), states = c->gradient == FLOW_CHECKPOINT;
+    int k, err = FLOW_OK;
     if (c->gradient == FLOW_ADJOINT)
         return flowi_cnf_solve(c, &c->ode, flowi_cnf_rate, c->state, 1, 0, count);
-    for (k = 0; k < c->steps; k++) {
+    c->taken = 0;
+    for (k = 0; k < c->steps && err >= 0; k++) {
         const flow_real t = 1 - (flow_real)k / (flow_real)c->steps;
-        flowi_copy(c->path + (size_t)k * (size_t)count, c->state, count);
-        err = flow_ode_step(&c->ode, flowi_cnf_rate, c, c->state, t, -1 / (flow_real)c->steps,
-                            count);
-        if (err < 0) return err;
+        if (states) flowi_copy(c->path + flowi_size(k, count, 1), c->state, count);
+        err = flow_ode_step(&c->ode, states ? flowi_cnf_rate : flowi_cnf_record, c, c->state, t,
+                            -1 / (flow_real)c->steps, count);
     }
-    return FLOW_OK;
+    return err;
 }
 
 /* L = -(1/n) sum [log N(z_i) - gained_i]:  dL/dz = z/n,  dL/dgained = 1/n */
@@ -4788,7 +4947,7 @@ FLOW_API int flow_cnf_nll(flow_cnf *c, flow_real *loss, const flow_real *x, int 
     *loss = sum / (flow_real)n;
     if (!flowi_finite(*loss)) return FLOW_E_FINITE;
     for (i = 0; i < n * d; i++) c->lambda[i] = z[i] / (flow_real)n;
-    return c->gradient == FLOW_BACKPROP ? flowi_cnf_backprop(c, n) : flowi_cnf_adjoint(c, n);
+    return c->gradient == FLOW_ADJOINT ? flowi_cnf_adjoint(c, n) : flowi_cnf_backprop(c, n);
 }
 
 /* ------------------------------------------------------------------------ 11 flow matching */
@@ -5136,12 +5295,14 @@ static void flowi_mixture_push(const flow_mixture *m, const flowi_mixture_work *
 }
 
 static int flowi_mixture_tangent(void *ctx, flow_real *v, flow_real *jv, const flow_real *x,
-                                 const flow_real *t, const flow_real *s, int n, int tangents) {
+                                 const flow_real *t, const flow_real *s, int n, int tangents,
+                                 flow_real *kept) {
     const flow_marginal *g = (const flow_marginal *)ctx;
     const flow_mixture *m = g->mixture;
     const flowi_mixture_work w = flowi_mixture_split(g);
     const int d = m->d;
     int i, j, k, err;
+    (void)kept;
     for (i = 0; i < n; i++) {
         const flow_path p = flow_path_at(g->path, t[i]);
         flow_real sum;
@@ -5162,7 +5323,7 @@ static int flowi_mixture_tangent(void *ctx, flow_real *v, flow_real *jv, const f
 
 static int flowi_mixture_velocity(void *ctx, flow_real *v, const flow_real *x, const flow_real *t,
                                   int n) {
-    return flowi_mixture_tangent(ctx, v, NULL, x, t, NULL, n, 0);
+    return flowi_mixture_tangent(ctx, v, NULL, x, t, NULL, n, 0, NULL);
 }
 
 FLOW_API int flow_marginal_of_mixture(flow_marginal *g, const flow_mixture *m, int path) {
@@ -5230,11 +5391,13 @@ static void flowi_data_push(const flow_marginal *g, flow_real *js, const flow_re
 }
 
 static int flowi_data_tangent(void *ctx, flow_real *v, flow_real *jv, const flow_real *x,
-                              const flow_real *t, const flow_real *s, int n, int tangents) {
+                              const flow_real *t, const flow_real *s, int n, int tangents,
+                              flow_real *kept) {
     const flow_marginal *g = (const flow_marginal *)ctx;
     flow_real *lambda = g->work, *mean = lambda + g->count;
     const int d = g->d;
     int i, j;
+    (void)kept;
     for (i = 0; i < n; i++) {
         const flow_path p = flow_path_at(g->path, t[i]);
         if (!(p.sigma > FLOWI_EPS)) return FLOW_E_SINGULAR;
@@ -5250,7 +5413,7 @@ static int flowi_data_tangent(void *ctx, flow_real *v, flow_real *jv, const flow
 
 static int flowi_data_velocity(void *ctx, flow_real *v, const flow_real *x, const flow_real *t,
                                int n) {
-    return flowi_data_tangent(ctx, v, NULL, x, t, NULL, n, 0);
+    return flowi_data_tangent(ctx, v, NULL, x, t, NULL, n, 0, NULL);
 }
 
 FLOW_API flow_field flow_marginal_field(flow_marginal *g) {
@@ -5283,10 +5446,12 @@ static void flowi_given_forward(const flow_given *g, flow_real *v, const flow_re
 }
 
 static int flowi_given_tangent(void *ctx, flow_real *v, flow_real *jv, const flow_real *x,
-                               const flow_real *t, const flow_real *s, int n, int k) {
+                               const flow_real *t, const flow_real *s, int n, int k,
+                               flow_real *kept) {
     const flow_given *g = (const flow_given *)ctx;
     const int d = g->net->d;
     int i, j;
+    (void)kept;
     for (i = 0; i < n; i += g->net->batch) {
         const int m = flowi_min(g->net->batch, n - i);
         flowi_given_forward(g, v + i * d, x + i * d, t + i, m);
@@ -5298,7 +5463,7 @@ static int flowi_given_tangent(void *ctx, flow_real *v, flow_real *jv, const flo
 
 static int flowi_given_velocity(void *ctx, flow_real *v, const flow_real *x, const flow_real *t,
                                 int n) {
-    return flowi_given_tangent(ctx, v, NULL, x, t, NULL, n, 0);
+    return flowi_given_tangent(ctx, v, NULL, x, t, NULL, n, 0, NULL);
 }
 
 FLOW_API flow_field flow_given_field(flow_given *g) {
@@ -5358,18 +5523,20 @@ static int flowi_guidance_velocity(void *ctx, flow_real *v, const flow_real *x,
 
 /* The Jacobian is as linear as the field: J s is guided like v, one tangent at a time. */
 static int flowi_guidance_tangent(void *ctx, flow_real *v, flow_real *jv, const flow_real *x,
-                                  const flow_real *t, const flow_real *s, int n, int k) {
+                                  const flow_real *t, const flow_real *s, int n, int k,
+                                  flow_real *kept) {
     const flow_guidance *g = (const flow_guidance *)ctx;
     const int d = g->cond.d;
     int i, j, err = FLOW_OK;
+    (void)kept;
     for (i = 0; i < n && err == FLOW_OK; i += g->batch) {
         const int m = flowi_min(g->batch, n - i);
         for (j = 0; j < k && err == FLOW_OK; j++) {
             const int at = (j * n + i) * d;
             const flow_real *xi = x + i * d, *ti = t + i;
-            err = g->cond.tangent(g->cond.ctx, v + i * d, jv + at, xi, ti, s + at, m, 1);
+            err = g->cond.tangent(g->cond.ctx, v + i * d, jv + at, xi, ti, s + at, m, 1, NULL);
             if (err < 0) return err;
-            err = g->uncond.tangent(g->uncond.ctx, g->v, g->jv, xi, ti, s + at, m, 1);
+            err = g->uncond.tangent(g->uncond.ctx, g->v, g->jv, xi, ti, s + at, m, 1, NULL);
             flowi_guide(jv + at, g->jv, g->w, m * d);
             if (j == k - 1) flowi_guide(v + i * d, g->v, g->w, m * d);
         }

@@ -29,8 +29,8 @@ static void planar_at(double t, double *w, double *u) {
 
 /* v = u~ tanh(w'x + 1/2);  (dv/dx) s = u~ h' w's */
 static int planar_tangent(void *ctx, double *v, double *jv, const double *x, const double *t,
-                          const double *s, int n, int k) {
-    (void)ctx;
+                          const double *s, int n, int k, double *kept) {
+    (void)ctx, (void)kept;
     for (int i = 0; i < n; i++) {
         double w[2], u[2];
         planar_at(t[i], w, u);
@@ -44,7 +44,7 @@ static int planar_tangent(void *ctx, double *v, double *jv, const double *x, con
 }
 
 static int planar_velocity(void *ctx, double *v, const double *x, const double *t, int n) {
-    return planar_tangent(ctx, v, NULL, x, t, NULL, n, 0);
+    return planar_tangent(ctx, v, NULL, x, t, NULL, n, 0, NULL);
 }
 
 /* The layer of the article at x[2], time t: x <- x + dt u~ h, logdet += log(1 + dt h' w'u~). */

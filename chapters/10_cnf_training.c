@@ -283,33 +283,41 @@ static void density(chapter *c, flow_cnf *cnf, int set, int m, flow_rng *rng) {
 
 /* ---- cost ----------------------------------------------------------------------------------- */
 
-/* Bytes of training beside the flow's own, for more and more solver steps. */
+/* Bytes of training beside the flow's own, for more and more solver steps. What the hidden layer
+ * leaves for backprop is phi, phi' and, of one probe, z'. */
 static void check_memory(chapter *c, flow_net *net) {
-    double first[3] = {0}, row[3] = {0};
+    const int state = D + 1, left = (2 + 1) * net->mlp.width, most = 256;
+    double first[4] = {0}, row[4] = {0};
+    flow_rng probes;
     flow_cnf cnf;
-    chapter_block(c, "memory", "steps, bytes of backprop, of adjoint");
-    for (int s = 1; s <= 257; s += 32, chapter_row(c, row, 3))
-        for (int way = 1; way <= 2; way++) { /* FLOW_BACKPROP, FLOW_ADJOINT */
-            ready(c, &cnf, net, way, FLOW_RK4, s, BATCH, NULL);
+    flow_rng_init(&probes, c->seed);
+    chapter_block(c, "memory", "steps, bytes of backprop, of checkpoints, of adjoint");
+    for (int s = 1; s <= most; s *= 2, chapter_row(c, row, 4))
+        for (int way = FLOW_BACKPROP; way <= FLOW_ADJOINT; way++) {
+            ready(c, &cnf, net, way, FLOW_RK4, s, BATCH, &probes);
             row[way] = (double)cnf.training_bytes, row[0] = s;
             if (s == 1) first[way] = row[way];
             flow_cnf_free(&cnf);
         }
-    chapter_near(c, "bytes a solver step: backprop", 8 * (D + 1) * BATCH,
-                 (row[1] - first[1]) / 256, 0);
-    chapter_near(c, "  adjoint", 0, (row[2] - first[2]) / 256, 0);
+    for (int way = FLOW_BACKPROP; way <= FLOW_ADJOINT; way++)
+        row[way] = (row[way] - first[way]) / (most - 1);
+    chapter_near(c, "bytes a solver step: backprop", 8 * 4 * (state + left) * BATCH, row[1], 0);
+    chapter_near(c, "  with checkpoints", 8 * state * BATCH, row[2], 0);
+    chapter_near(c, "  adjoint", 0, row[3], 0);
 }
 
-/* One training step in D dimensions: backprop and adjoint, each with the exact divergence and with
- * one probe; last the loss of chapter 11, which needs no memory besides the network. */
+/* One training step in D dimensions: each way back with the exact divergence, whose D tangents are
+ * too many to be kept (backprop then keeps points alone), and with one probe; last the loss of
+ * chapter 11, which needs no memory besides the network. */
 static void table_of_costs(chapter *c, flow_net *net, flow_rng *rng) {
-    const char *const name[4] = {"backprop, exact divergence", "backprop, one probe",
+    const char *const name[6] = {"backprop, exact divergence", "backprop, one probe",
+                                 "checkpoints, exact divergence", "checkpoints, one probe",
                                  "adjoint, exact divergence", "adjoint, one probe"};
     double x[D * BATCH], t[BATCH] = {0}, loss, begin;
     flow_cnf cnf;
     flow_normal_sample(rng, x, BATCH, D);
     printf("one training step, d = %-23d %-19s milliseconds kilobytes\n", D, "evaluations of v");
-    for (int k = 0; k < 4; k++) {
+    for (int k = 0; k < 6; k++) {
         ready(c, &cnf, net, k / 2 + 1, FLOW_RK4, 8, BATCH, k % 2 ? rng : NULL);
         begin = chapter_seconds();
         for (int i = 0; i < 4; i++) chapter_try(c, flow_cnf_nll(&cnf, &loss, x, BATCH), "step");

@@ -513,7 +513,7 @@ static void test_field_of_net(void) {
                 flow_net_forward(&net, one, x + i * D, t + i, NULL, 1);
                 TEST_NEAR_ALL(v + i * D, one, D, 0);
             }
-            TEST_ERR(f.tangent(f.ctx, v, jv, x, t, s, n, K), FLOW_OK);
+            TEST_ERR(f.tangent(f.ctx, v, jv, x, t, s, n, K, NULL), FLOW_OK);
             for (i = 0; i < n; i++) {
                 flow_net_forward(&net, one, x + i * D, t + i, NULL, 1);
                 TEST_NEAR_ALL(v + i * D, one, D, 0);

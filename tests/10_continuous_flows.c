@@ -35,10 +35,11 @@ static int swirl_velocity(void *ctx, flow_real *v, const flow_real *x, const flo
 }
 
 static int swirl_tangent(void *ctx, flow_real *v, flow_real *jv, const flow_real *x,
-                         const flow_real *t, const flow_real *s, int n, int k) {
+                         const flow_real *t, const flow_real *s, int n, int k, flow_real *kept) {
     const swirl *w = (const swirl *)ctx;
     const int d = w->d;
     int i, j, l;
+    (void)kept;
     for (l = 0; l < k; l++)
         for (i = 0; i < n; i++)
             for (j = 0; j < d; j++) {
@@ -348,8 +349,8 @@ static void test_field_errors(void) {
 }
 
 static int trap_tangent(void *ctx, flow_real *v, flow_real *jv, const flow_real *x,
-                        const flow_real *t, const flow_real *s, int n, int k) {
-    (void)ctx, (void)v, (void)jv, (void)x, (void)t, (void)s, (void)n, (void)k;
+                        const flow_real *t, const flow_real *s, int n, int k, flow_real *kept) {
+    (void)ctx, (void)v, (void)jv, (void)x, (void)t, (void)s, (void)n, (void)k, (void)kept;
     return -99;
 }
 
@@ -440,7 +441,7 @@ static void test_net_field(void) {
     TEST_ERR(f.velocity(f.ctx, again, x, t, N), FLOW_OK);
     TEST_NEAR_ALL(again, v, N * 3, 0);
     memset(again, 0, sizeof again);
-    TEST_ERR(f.tangent(f.ctx, again, jv, x, t, s, N, 2), FLOW_OK);
+    TEST_ERR(f.tangent(f.ctx, again, jv, x, t, s, N, 2, NULL), FLOW_OK);
     TEST_NEAR_ALL(again, v, N * 3, 0);
     TEST_NEAR_ALL(jv, want, 2 * N * 3, 0);
     flow_net_free(&large);
@@ -575,14 +576,44 @@ static double pulled_loss(void *ctx) {
     flow_real v[BATCH * 2], jv[MANY * BATCH * 2];
     double loss = 0;
     int i;
-    TEST_ERR(q->field.tangent(q->field.ctx, v, jv, q->x, q->t, q->s, q->n, q->k), FLOW_OK);
+    TEST_ERR(q->field.tangent(q->field.ctx, v, jv, q->x, q->t, q->s, q->n, q->k, NULL), FLOW_OK);
     for (i = 0; i < q->n * 2; i++) loss += (double)q->dv[i] * (double)v[i];
     for (i = 0; i < q->k * q->n * 2; i++) loss += (double)q->djv[i] * (double)jv[i];
     return loss;
 }
 
 static int run_pull(pulled *q, flow_real *dx) {
-    return q->field.backward(q->field.ctx, dx, q->dv, q->djv, q->x, q->t, q->s, q->n, q->k);
+    return q->field.backward(q->field.ctx, dx, q->dv, q->djv, q->x, q->t, q->s, q->n, q->k, NULL);
+}
+
+/* What tangent leaves is not what backward finds: kept is too short (test_free sees it) or written
+ * for other places, v or jv come out otherwise, something is looked for in the network's own cache
+ * after all, where other points have been meanwhile. dx and grad without kept are given. */
+static void check_kept_pull(pulled *q, const flow_real *dx, const flow_real *grad) {
+    const flow_field *f = &q->field;
+    const int keeps = f->keeps(f->ctx, q->k);
+    flow_real *kept = (flow_real *)test_malloc((size_t)(q->n * keeps) * sizeof *kept);
+    flow_real v[BATCH * 2], jv[MANY * BATCH * 2], w[BATCH * 2], jw[MANY * BATCH * 2];
+    flow_real again[BATCH * 2];
+    int i;
+    TEST_EQ_INT(keeps, (3 + q->k) * 2 * 6);
+    TEST_ERR(f->tangent(f->ctx, w, jw, q->x, q->t, q->s, q->n, q->k, NULL), FLOW_OK);
+    TEST_ERR(f->tangent(f->ctx, v, jv, q->x, q->t, q->s, q->n, q->k, kept), FLOW_OK);
+    TEST_NEAR_ALL(v, w, q->n * 2, 0);
+    TEST_NEAR_ALL(jv, jw, q->k * q->n * 2, 0);
+    TEST_ERR(f->tangent(f->ctx, w, jw, q->dv, q->t, q->djv, q->n, q->k, NULL), FLOW_OK);
+    for (i = 0; i < flow_mlp_cache(&q->net.mlp, BATCH); i++) q->net.cache[i] = 7;
+    for (i = 0; i < q->net.params; i++) q->net.grad[i] = 0;
+    TEST_ERR(f->backward(f->ctx, again, q->dv, q->djv, q->x, q->t, q->s, q->n, q->k, kept),
+             FLOW_OK);
+    TEST_NEAR_ALL(again, dx, q->n * 2, 0);
+    TEST_NEAR_ALL(q->net.grad, grad, q->net.params, 0);
+    kept[0] += 1; /* which nobody sees who computes it again */
+    for (i = 0; i < q->net.params; i++) q->net.grad[i] = 0;
+    TEST_ERR(f->backward(f->ctx, again, q->dv, q->djv, q->x, q->t, q->s, q->n, q->k, kept),
+             FLOW_OK);
+    TEST(memcmp(q->net.grad, grad, (size_t)q->net.params * sizeof *grad) != 0);
+    test_free(kept);
 }
 
 /* Tangents beyond the eight that go through the network at once; dv counted with each eight; dx
@@ -615,6 +646,7 @@ static void test_net_backward(void) {
         TEST_ERR(run_pull(&q, dx), FLOW_OK);
         for (i = 0; i < q.net.params; i++) q.net.grad[i] -= once[i];
         TEST_NEAR_ALL(q.net.grad, once, q.net.params, 1e4 * EPS);
+        check_kept_pull(&q, dx, once);
     }
     q.n = BATCH;
     TEST_ERR(run_pull(&q, dx), FLOW_OK);
@@ -726,6 +758,129 @@ static void test_backprop_of_differences(void) {
     model_free(&q);
 }
 
+/* The gradient and, at `bits`, the loss and dL/dx of a network of its own; at first with another n
+ * and more steps. Returns evaluations a step. */
+static int gradient_of(int gradient, const int *shape, flow_real *grad, flow_real *bits) {
+    const int d = shape[0], depth = shape[1], act = shape[2], kind = shape[4];
+    flow_rng rng = test_rng(23), probes = test_rng(24);
+    flow_real x[BATCH * WIDE];
+    flow_net net;
+    flow_cnf c;
+    int i;
+    TEST_ERR(flow_net_init(&net, d, 0, 5, depth, act, BATCH, &rng), FLOW_OK);
+    flow_normal_sample(&rng, x, BATCH, d);
+    if (kind == FLOW_EXACT)
+        flow_cnf_init(&c, flow_net_field(&net), shape[3], 3, BATCH);
+    else
+        flow_cnf_init_hutchinson(&c, flow_net_field(&net), shape[3], 3, BATCH, kind, shape[5],
+                                 &probes);
+    TEST_ERR(flow_cnf_train(&c, gradient), FLOW_OK);
+    TEST_ERR(flow_cnf_nll(&c, bits, x, BATCH), FLOW_OK);
+    c.steps = 2;
+    c.ode.evals = 0;
+    TEST_ERR(flow_cnf_nll(&c, bits, x, BATCH - 1), FLOW_OK);
+    memcpy(grad, net.grad, (size_t)net.params * sizeof *grad);
+    for (i = 0; i < (BATCH - 1) * d; i++) bits[1 + i] = c.lambda[i];
+    i = (int)c.ode.evals / 2;
+    flow_cnf_free(&c);
+    flow_net_free(&net);
+    return i;
+}
+
+/* What is kept is not what is computed again, in any bit: methods, divergences, shapes, and more
+ * probes than go through the network at once. Or it is not kept at all: then there are more
+ * evaluations. */
+static void test_checkpoints(void) {
+    static const int dims[4] = {1, 2, 3, 9};
+    enum { MOST_PARAMS = (WIDE + 2) * 5 + 2 * 6 * 5 + 6 * WIDE };
+    int i, probes = 1;
+    for (i = 0; i < 4 * 4 * FLOW_ACT_COUNT * FLOW_ODE_COUNT * 3; i++) {
+        const int shape[6] = {dims[i % 4], i / 4 % 4, i / 16 % FLOW_ACT_COUNT,
+                              i / (16 * FLOW_ACT_COUNT) % FLOW_ODE_COUNT,
+                              i / (16 * FLOW_ACT_COUNT * FLOW_ODE_COUNT), probes};
+        flow_real grad[2][MOST_PARAMS] = {{0}}, bits[2][1 + BATCH * WIDE] = {{0}};
+        const int stages = flow_ode_tableau(shape[3])->stages;
+        TEST_EQ_INT(gradient_of(FLOW_BACKPROP, shape, grad[0], bits[0]), stages);
+        TEST_EQ_INT(gradient_of(FLOW_CHECKPOINT, shape, grad[1], bits[1]), 2 * stages - 1);
+        TEST(memcmp(grad[0], grad[1], sizeof grad[0]) == 0);
+        TEST(memcmp(bits[0], bits[1], sizeof bits[0]) == 0);
+        probes = probes % MANY + 3;
+    }
+}
+
+static int still_velocity(void *ctx, flow_real *v, const flow_real *x, const flow_real *t, int n) {
+    int i;
+    (void)ctx, (void)x, (void)t;
+    for (i = 0; i < 2 * n; i++) v[i] = 0;
+    return FLOW_OK;
+}
+
+/* A field that stands still, leaves `keeps` reals a sample that tell the evaluation, and looks
+ * whether all of them come back, the last evaluation's first. */
+typedef struct {
+    int keeps, calls, back, wanted;
+} notebook;
+
+static int notebook_keeps(void *ctx, int k) {
+    const notebook *w = (const notebook *)ctx;
+    return w->keeps + k;
+}
+
+static int notebook_tangent(void *ctx, flow_real *v, flow_real *jv, const flow_real *x,
+                            const flow_real *t, const flow_real *s, int n, int k, flow_real *kept) {
+    notebook *w = (notebook *)ctx;
+    const int count = n * (w->keeps + k);
+    int i;
+    (void)s;
+    TEST_EQ_INT(kept != NULL, w->wanted);
+    for (i = 0; i < k * 2 * n; i++) jv[i] = 0;
+    for (i = 0; kept && i < count; i++) kept[i] = (flow_real)(1000 * w->calls + i);
+    w->calls++;
+    return still_velocity(ctx, v, x, t, n);
+}
+
+static int notebook_backward(void *ctx, flow_real *dx, const flow_real *dv, const flow_real *djv,
+                             const flow_real *x, const flow_real *t, const flow_real *s, int n,
+                             int k, flow_real *kept) {
+    notebook *w = (notebook *)ctx;
+    const int count = n * (w->keeps + k);
+    int i;
+    (void)djv, (void)x, (void)t, (void)s;
+    w->back++;
+    TEST_EQ_INT(kept != NULL, w->wanted);
+    for (i = 0; kept && i < count; i++)
+        TEST(kept[i] == (flow_real)(1000 * (w->calls - w->back) + i));
+    for (i = 0; i < 2 * n; i++) dx[i] = dv[i];
+    return FLOW_OK;
+}
+
+/* An evaluation's notes that overlap another's, or are handed to it; kept without being asked for:
+ * with checkpoints or the adjoint, in a solve for log p, or by a field that keeps nothing. */
+static void test_what_is_kept(void) {
+    int gradient, asked, n;
+    for (gradient = FLOW_BACKPROP; gradient <= FLOW_ADJOINT; gradient++)
+        for (asked = 0; asked < 2; asked++) {
+            flow_real x[6] = {1, 2, 3, 4, 5, 6}, logp[3], grad[1] = {0}, loss = 0;
+            flow_field f = flow_field_of(2, still_velocity, NULL);
+            notebook w;
+            flow_cnf c;
+            w.keeps = 5, w.wanted = asked && gradient == FLOW_BACKPROP;
+            f.ctx = &w, f.grad = grad, f.params = 1;
+            f.tangent = notebook_tangent, f.backward = notebook_backward;
+            if (asked) f.keeps = notebook_keeps;
+            TEST_ERR(flow_cnf_init(&c, f, FLOW_RK4, 3, 3), FLOW_OK);
+            TEST_ERR(flow_cnf_train(&c, gradient), FLOW_OK);
+            for (n = 3; n > 0; n--) {
+                w.calls = w.back = 0;
+                TEST_ERR(flow_cnf_nll(&c, &loss, x, n), FLOW_OK);
+                TEST_EQ_INT(w.back, 12);
+            }
+            w.wanted = 0;
+            TEST_ERR(flow_cnf_logprob(&c, logp, x, 3), FLOW_OK);
+            flow_cnf_free(&c);
+        }
+}
+
 /* The adjoint equation with a wrong sign or a term left out: exact as far as the steps are. */
 static void test_adjoint(void) {
     int kind, k, adaptive;
@@ -741,9 +896,10 @@ static void test_adjoint(void) {
             }
 }
 
-/* Memory that is not what the header promises: as much as the steps, or none for them. */
+/* Memory that is not what the header promises: evaluations with what a hidden layer of width 6
+ * leaves of 2 tangents, states, or nothing. */
 static void test_training_memory(void) {
-    size_t taken[2][2];
+    size_t taken[3][2];
     int gradient, k;
     for (gradient = FLOW_BACKPROP; gradient <= FLOW_ADJOINT; gradient++)
         for (k = 0; k < 2; k++) {
@@ -762,8 +918,9 @@ static void test_training_memory(void) {
             TEST_ASSERT_TRIPS(flow_cnf_train(&q.c, gradient)); /* again */
             model_free(&q);
         }
-    TEST_EQ_INT(taken[0][1] - taken[0][0], 20 * BATCH * 3 * sizeof(flow_real));
-    TEST_EQ_INT(taken[1][1], taken[1][0]);
+    TEST_EQ_INT(taken[0][1] - taken[0][0], 20 * 4 * BATCH * (3 + 4 * 6) * sizeof(flow_real));
+    TEST_EQ_INT(taken[1][1] - taken[1][0], 20 * BATCH * 3 * sizeof(flow_real));
+    TEST_EQ_INT(taken[2][1], taken[2][0]);
 }
 
 /* An object that training cannot be had for is given back, so that a failure leaves nothing. */
@@ -786,7 +943,7 @@ static void test_training_errors(void) {
         q.c.steps = 0;
         TEST_ERR(flow_cnf_nll(&q.c, &loss, q.x, 1), FLOW_E_EMPTY);
         q.c.steps = 3;
-        if (gradient == FLOW_BACKPROP) TEST_ASSERT_TRIPS(flow_cnf_nll(&q.c, &loss, q.x, 1));
+        if (gradient != FLOW_ADJOINT) TEST_ASSERT_TRIPS(flow_cnf_nll(&q.c, &loss, q.x, 1));
         else TEST_ERR(flow_cnf_nll(&q.c, &loss, q.x, 0), FLOW_E_EMPTY);
         q.c.steps = 2;
         q.x[1] = nan;
@@ -814,24 +971,18 @@ static void test_training_errors(void) {
 
 /* A velocity of 1 and a backward pass that fails at its bad_call-th call. */
 static int trap_backward(void *ctx, flow_real *dx, const flow_real *dv, const flow_real *djv,
-                         const flow_real *x, const flow_real *t, const flow_real *s, int n, int k) {
+                         const flow_real *x, const flow_real *t, const flow_real *s, int n, int k,
+                         flow_real *kept) {
     trap *w = (trap *)ctx;
     int i;
-    (void)djv, (void)x, (void)t, (void)s, (void)k;
+    (void)djv, (void)x, (void)t, (void)s, (void)k, (void)kept;
     for (i = 0; i < 2 * n; i++) dx[i] = dv[i];
     return ++w->calls == w->bad_call ? -99 : FLOW_OK;
 }
 
-static int still_velocity(void *ctx, flow_real *v, const flow_real *x, const flow_real *t, int n) {
-    int i;
-    (void)ctx, (void)x, (void)t;
-    for (i = 0; i < 2 * n; i++) v[i] = 0;
-    return FLOW_OK;
-}
-
-/* An error of the backward pass, or of the velocity on the way back, that is swallowed: 2 Heun
- * steps take 4 calls of the one; the other is called 5 times an evaluation on the way to noise. The
- * adjoint must leave the gradient as it was. */
+/* An error of the backward pass, or of the velocity on either way, that is swallowed: 2 Heun steps
+ * take 4 calls of the one; the other is called 5 times an evaluation on the way to noise, and again
+ * on the way back with checkpoints or the adjoint, which must leave the gradient as it was. */
 static void test_backward_errors(void) {
     int gradient, bad;
     for (gradient = FLOW_BACKPROP; gradient <= FLOW_ADJOINT; gradient++)
@@ -847,10 +998,13 @@ static void test_backward_errors(void) {
             TEST_ERR(flow_cnf_nll(&c, &loss, x, 2), -99);
             TEST(grad[0] == 7);
             c.field.velocity = trap_velocity;
-            w.calls = 0, w.bad_call = 18 + (gradient == FLOW_BACKPROP ? bad % 3 : bad);
+            w.calls = 0, w.bad_call = 18 + bad;
             TEST_ERR(flow_cnf_nll(&c, &loss, x, 2), -99);
             w.calls = 0, w.bad_call = bad;
             TEST_ERR(flow_cnf_nll(&c, &loss, x, 2), -99);
+            w.bad_call = 0; /* the path begins anew, however far the last one came */
+            TEST_ERR(flow_cnf_nll(&c, &loss, x, 2), FLOW_OK);
+            TEST_EQ_INT(c.taken, 0);
             flow_cnf_free(&c);
         }
 }
@@ -886,6 +1040,8 @@ int main(void) {
     test_backprop();
     test_backprop_of_fewer_steps();
     test_backprop_of_differences();
+    test_checkpoints();
+    test_what_is_kept();
     test_adjoint();
     test_training_memory();
     test_training_errors();

@@ -377,7 +377,7 @@ static void test_continuity(void) {
         TEST_ERR(flow_mixture_at(&pt, &m, FLOW_LINEAR, t), FLOW_OK);
         flow_mixture_score(&pt, score, x + 2 * i, 1);
         flow_mixture_free(&pt);
-        TEST_ERR(f.tangent(f.ctx, v, jv, x + 2 * i, &t, basis, 1, 2), FLOW_OK);
+        TEST_ERR(f.tangent(f.ctx, v, jv, x + 2 * i, &t, basis, 1, 2, NULL), FLOW_OK);
         TEST_NEAR((logp[0] - logp[1]) / (2 * h),
                   -(v[0] * score[0] + v[1] * score[1]) - (jv[0] + jv[3]), 300 * STEP * STEP);
     }
@@ -478,7 +478,7 @@ static void test_data_velocity_near_one(void) {
         times[1] = bad[i];
         TEST_ERR(f.velocity(f.ctx, v, x, times, 2), FLOW_E_SINGULAR);
         TEST_ERR(f.velocity(f.ctx, v, x, times + 1, 1), FLOW_E_SINGULAR);
-        TEST_ERR(f.tangent(f.ctx, v, jv, x, times, s, 2, 1), FLOW_E_SINGULAR);
+        TEST_ERR(f.tangent(f.ctx, v, jv, x, times, s, 2, 1, NULL), FLOW_E_SINGULAR);
     }
     flow_marginal_free(&g);
 }
@@ -499,7 +499,7 @@ static void check_tangents(flow_field f, int seed) {
     draw_points(seed + 1, s, K * N, d);
     for (i = 0; i < K * N * d; i++) s[i] /= FLOWI_R(sqrt(d)); /* of length about 1 */
     TEST_ERR(f.velocity(f.ctx, up, x, t, N), FLOW_OK);
-    TEST_ERR(f.tangent(f.ctx, v, jv, x, t, s, N, K), FLOW_OK);
+    TEST_ERR(f.tangent(f.ctx, v, jv, x, t, s, N, K, NULL), FLOW_OK);
     TEST_NEAR_ALL(v, up, N * d, 0);
     for (j = 0; j < K; j++) {
         const flow_real *sj = s + j * N * d;
@@ -913,7 +913,7 @@ static void test_given(void) {
             flow_net_forward(&net, want + i * D, x + i * D, t + i, rows, flowi_min(3, MANY - i));
         TEST_ERR(f.velocity(f.ctx, v, x, t, MANY), FLOW_OK);
         TEST_NEAR_ALL(v, want, MANY * D, 0);
-        TEST_ERR(f.tangent(f.ctx, v, jv, x, t, s, MANY, 2), FLOW_OK);
+        TEST_ERR(f.tangent(f.ctx, v, jv, x, t, s, MANY, 2, NULL), FLOW_OK);
         TEST_NEAR_ALL(v, want, MANY * D, 0);
         for (i = 0; i < 2 * MANY; i++) { /* tangent i / MANY of sample i % MANY, by itself */
             const int at = i % MANY;
@@ -941,14 +941,16 @@ static int square_velocity(void *ctx, flow_real *v, const flow_real *x, const fl
     return *(int *)ctx;
 }
 static int sine_tangent(void *ctx, flow_real *v, flow_real *jv, const flow_real *x,
-                        const flow_real *t, const flow_real *s, int n, int k) {
+                        const flow_real *t, const flow_real *s, int n, int k, flow_real *kept) {
     int i;
+    (void)kept;
     for (i = 0; i < k * n * D; i++) jv[i] = flowi_cos(x[i % (n * D)]) * s[i];
     return sine_velocity(ctx, v, x, t, n);
 }
 static int square_tangent(void *ctx, flow_real *v, flow_real *jv, const flow_real *x,
-                          const flow_real *t, const flow_real *s, int n, int k) {
+                          const flow_real *t, const flow_real *s, int n, int k, flow_real *kept) {
     int i;
+    (void)kept;
     for (i = 0; i < k * n * D; i++) jv[i] = 2 * x[i % (n * D)] * s[i];
     return square_velocity(ctx, v, x, t, n);
 }
@@ -979,7 +981,7 @@ static void test_guidance(void) {
             const double xi = (double)x[i], one = sin(xi) + (double)t[i / D];
             TEST_NEAR(v[i], xi * xi + w * (one - xi * xi), 100 * EPS);
         }
-        TEST_ERR(g_field.tangent(g_field.ctx, v, jv, x, t, s, MANY, 2), FLOW_OK);
+        TEST_ERR(g_field.tangent(g_field.ctx, v, jv, x, t, s, MANY, 2, NULL), FLOW_OK);
         for (i = 0; i < 2 * MANY * D; i++) {
             const double xi = (double)x[i % (MANY * D)], one = cos(xi), two = 2 * xi;
             TEST_NEAR(jv[i], (two + w * (one - two)) * (double)s[i], 200 * EPS);
@@ -990,11 +992,11 @@ static void test_guidance(void) {
         }
         status = FLOW_E_SINGULAR;
         TEST_ERR(g_field.velocity(g_field.ctx, v, x, t, MANY), k == 1 ? FLOW_OK : status);
-        TEST_ERR(g_field.tangent(g_field.ctx, v, jv, x, t, s, MANY, 1), FLOW_E_SINGULAR);
+        TEST_ERR(g_field.tangent(g_field.ctx, v, jv, x, t, s, MANY, 1, NULL), FLOW_E_SINGULAR);
         status = FLOW_OK;
         first = FLOW_E_MEMORY;
         TEST_ERR(g_field.velocity(g_field.ctx, v, x, t, MANY), k == 0 ? FLOW_OK : first);
-        TEST_ERR(g_field.tangent(g_field.ctx, v, jv, x, t, s, MANY, 2), FLOW_E_MEMORY);
+        TEST_ERR(g_field.tangent(g_field.ctx, v, jv, x, t, s, MANY, 2, NULL), FLOW_E_MEMORY);
         first = FLOW_OK;
         flow_guidance_free(&g);
     }
