@@ -23,11 +23,12 @@ FMT    ?= svg
 # -ffp-contract=off: a fused multiply-add rounds once where a product and a sum round twice, so
 # with it the same seed would not give the same bits on every machine. -fpeel-loops, which clang
 # does unasked, keeps the tile of the matrix product in registers; -fno-trapping-math and
-# -fno-math-errno let a loop with a comparison or a square root become vector code. They leave every
-# result as it is.
+# -fno-math-errno let a loop with a comparison or a square root become vector code. With -O3 gcc
+# would clear a tile's sums by a call of memset, but for -fno-tree-loop-distribute-patterns. They
+# leave every result as it is.
 CLANG := $(findstring clang,$(CC))
 ifdef NATIVE
-OPTIMISE = -O3 -march=native
+OPTIMISE = -O3 -march=native $(if $(CLANG),,-fno-tree-loop-distribute-patterns)
 else
 OPTIMISE = -O2 $(if $(CLANG),,-fpeel-loops)
 endif
@@ -185,7 +186,6 @@ check:
 # Here a multiply-add may be fused: half of the arithmetic of most processors is that. The last bits
 # then differ from machine to machine, which a clock does not mind. NATIVE=1 stays without it,
 # because the tests compare bits.
-# gcc, left to itself, clears the sums of a tile by a call of memset.
 BENCH_FLAGS ?= -std=c99 -O3 -march=native -ffp-contract=fast -fno-trapping-math -fno-math-errno \
     $(if $(CLANG),,-fno-tree-loop-distribute-patterns)
 BENCH := build/bench/float build/bench/double

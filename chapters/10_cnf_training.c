@@ -10,7 +10,8 @@
  *     div v = sum_j e_j'(dv/dx)e_j         exact: d passes through the network
  *           = E[s'(dv/dx)s], E[ss'] = I    one pass, with a random probe s [Hutchinson 1989;
  *                                          FFJORD: Grathwohl et al. 2019, eq. 7 and 8]
- *     backprop  back through every step of the solver, whose states are kept
+ *     backprop  back through every step of the solver, of which all that was computed is kept; or
+ *               its states alone, checkpoints, and the rest computed again
  *     adjoint   da/dt = -(df/dy)'a, dg/dt = -(df/dtheta)'a for y = (x, l), dy/dt = f: from 0 to 1,
  *               y solved again beside them, nothing kept      [Chen et al. 2018, algorithm 1]
  *

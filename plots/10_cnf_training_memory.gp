@@ -17,7 +17,7 @@ set xlabel "solver steps"; set ylabel "memory of training (kilobytes)"
 set logscale xy; set format y "10^{%T}"
 set xrange [0.9:285]; set xtics (1, 2, 4, 8, 16, 32, 64, 128, 256)
 set yrange [10**floor(log10(1e-3*C_min)):10**ceil(log10(1e-3*B_max))]
-set label 1 sprintf("backprop: %g bytes more a step", a_step(B_min, B_max)) at 14,1.6e-2*B_min \
+set label 1 sprintf("backprop: %g bytes more a step", a_step(B_min, B_max)) at 9,2.4e-2*B_min \
     right textcolor rgb color1
 set label 2 sprintf("checkpoints: %g bytes more a step", a_step(C_min, C_max)) \
     at 1.1,0.5e-3*C_min left textcolor rgb color3
