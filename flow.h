@@ -39,7 +39,7 @@
  *    5 bijections              flow_affine    affine, planar, coupling, Glow, MAF, residual
  *    6 normalizing flows       flow_chain_    chains: likelihood, sampling, training
  *    7 network                 flow_mlp_      an MLP with backward and tangent passes
- *    8 optimisers              flow_opt_      SGD, momentum, Adam(W), schedules, EMA
+ *    8 optimisers              flow_opt_      SGD, Adam(W), natural gradient, schedules, EMA
  *    9 ODE solvers             flow_ode_      explicit Runge-Kutta over Butcher tableaux
  *   10 continuous flows        flow_cnf_      transport and likelihood along a velocity field
  *   11 flow matching           flow_cfm_      paths, the loss, closed-form velocities
@@ -576,7 +576,8 @@ typedef struct {
 FLOW_API int flow_opt_init(flow_opt *o, int kind, flow_real rate, int count);
 FLOW_API void flow_opt_free(flow_opt *o);
 /* One step down grad[count], which is then cleared. FLOW_E_FINITE when the gradient is not finite
- * (for FLOW_NATURAL, g'F^-1 g is not): then nothing has changed. */
+ * (for FLOW_NATURAL: g'F^-1 g is not, or is negative because gradients of very different length
+ * left F^-1 to rounding): then nothing has changed. */
 FLOW_API int flow_opt_step(flow_opt *o, flow_real *theta, flow_real *grad);
 
 /* Cosine decay from 1 at step 0 to 0 at step total: (1 + cos(pi step/total))/2. */

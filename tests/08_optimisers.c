@@ -226,6 +226,29 @@ static void test_natural_overflow(void) {
     flow_opt_free(&o);
 }
 
+/* Gradients so large that rounding makes the inverse indefinite: a step is refused or finite, and
+ * some are refused. */
+static void test_natural_indefinite(void) {
+    const flow_real large = sizeof(flow_real) == sizeof(double) ? (flow_real)1e100 : FLOWI_R(1e12);
+    flow_rng rng = test_rng(32);
+    flow_real theta[COUNT] = {0}, grad[COUNT];
+    int t, i, refused = 0;
+    flow_opt o;
+    TEST_ERR(flow_opt_init(&o, FLOW_NATURAL, FLOWI_R(1e-3), COUNT), FLOW_OK);
+    for (t = 0; t < 200; t++) {
+        int err;
+        flow_normal_sample(&rng, grad, COUNT, 1);
+        for (i = 0; i < COUNT; i++) grad[i] *= large;
+        err = flow_opt_step(&o, theta, grad);
+        refused += err == FLOW_E_FINITE;
+        TEST(err == FLOW_OK || err == FLOW_E_FINITE);
+        for (i = 0; i < COUNT; i++) TEST(theta[i] - theta[i] == 0 && o.m[i] - o.m[i] == 0);
+        for (i = 0; i < COUNT * COUNT; i++) TEST(o.inverse[i] - o.inverse[i] == 0);
+    }
+    TEST(refused > 0);
+    flow_opt_free(&o);
+}
+
 /* A NaN or an infinity in a gradient that reaches theta or a moment, or is cleared away. */
 static void test_gradient_not_finite(void) {
     const flow_real bad[3] = {FLOWI_INFINITY, -FLOWI_INFINITY, FLOWI_INFINITY - FLOWI_INFINITY};
@@ -339,6 +362,7 @@ int main(void) {
     test_adam_first_step();
     test_natural_scales();
     test_natural_overflow();
+    test_natural_indefinite();
     test_decay_is_decoupled();
     test_gradient_not_finite();
     test_memory();
