@@ -348,7 +348,7 @@ static void check_cost(chapter *c, flow_rng *rng) {
 static double learn(chapter *c, int set, int steps, double rate, flow_rng *rng) {
     const double bound[3] = {0.03, 0.02, 0.09};
     const int width[3] = {64, 64, 128}, fine[3] = {2, 1, 3};
-    const int usual[3] = {2000, 2500, 4000};
+    const int usual[3] = {2000, 3000, 4000};
     double kl;
     flow_net net;
     flow_cnf cnf;
