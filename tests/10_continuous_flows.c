@@ -963,6 +963,11 @@ static void test_training_errors(void) {
         TEST_ERR(flow_cnf_init(&q.c, flow_net_field(&q.net), FLOW_RK4, 0, BATCH), FLOW_OK);
         TEST_ERR(flow_cnf_train(&q.c, gradient), FLOW_E_EMPTY);
         TEST_ASSERT_TRIPS(flow_cnf_nll(&q.c, &loss, q.x, 2)); /* not trained for */
+        q.c.steps = 1;
+        TEST_ERR(flow_cnf_train(&q.c, gradient), FLOW_OK);
+        TEST_ERR(flow_cnf_nll(&q.c, &loss, q.x, 2), FLOW_OK);
+        flow_cnf_free(&q.c);
+        TEST_ERR(flow_cnf_init(&q.c, flow_net_field(&q.net), FLOW_RK4, 1, BATCH), FLOW_OK);
         TEST_ASSERT_TRIPS(flow_cnf_train(&q.c, 0));
         TEST_ASSERT_TRIPS(flow_cnf_train(&q.c, FLOW_ADJOINT + 1));
         model_free(&q);
