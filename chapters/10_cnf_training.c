@@ -261,7 +261,7 @@ static double excess(chapter *c, flow_cnf *cnf, int set, double bound, flow_rng 
         kl[k] = chapter_mean(logp, n, &error);
     }
     chapter_below(c, chapter_text("%s: NLL - entropy (nats)", flow_toy_name(set)), kl[1],
-                  (c->quick ? 0.9 : bound) + (n < 10000 ? 5 * error : 0));
+                  (c->quick ? 0.5 : bound) + (n < 10000 ? 5 * error : 0));
     chapter_near(c, "  by half as many solver steps", kl[1], kl[0], 0.02);
     return kl[1];
 }
@@ -354,7 +354,7 @@ static double learn(chapter *c, int set, int steps, double rate, flow_rng *rng) 
     flow_cnf cnf;
     start(c, &net, set, width[set], 5, 0.1, rng);
     if (steps == 0) steps = usual[set];
-    train(c, &net, set, c->quick ? steps / 50 + 1 : steps, rate, rng);
+    train(c, &net, set, c->quick ? steps / 12 + 1 : steps, rate, rng);
     chapter_try(c, flow_cnf_init(&cnf, flow_net_field(&net), FLOW_RK4, 10, 256), "flow");
     kl = excess(c, &cnf, set, bound[set], rng);
     density(c, &cnf, set, fine[set], rng);
