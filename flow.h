@@ -554,8 +554,8 @@ enum {
     FLOW_MOMENTUM, /* v = beta1 v + g,  theta -= rate v                    [Polyak 1964] */
     FLOW_ADAM,     /* m = b1 m + (1-b1) g,  v = b2 v + (1-b2) g^2,  theta -= rate m^ / (sqrt(v^) +
                       eps) with m^ = m/(1-b1^t), v^ = v/(1-b2^t)      [Kingma and Ba 2015] */
-    FLOW_NATURAL   /* F = b2 F + (1-b2) (g g' + eps I),  m = b1 m + (1-b1) F^-1 g,  theta -= rate m^:
-                      the natural gradient, F the Fisher matrix as recent gradients show it
+    FLOW_NATURAL   /* F = b2 F + (1-b2) (g g' + eps I),  m = b1 m + (1-b1) F^-1 g,  theta -= rate
+                      m^, F the Fisher matrix as recent gradients show it: the natural gradient
                       [Amari, Park and Fukumizu 2000]. eps suits gradients clipped to length 1.
                       For small models: F^-1 has count^2 reals, a step passes over them thrice */
 };
@@ -4748,28 +4748,38 @@ static int flowi_cnf_keeps(const flow_cnf *c) {
     return c->together == c->tangents ? f->keeps(f->ctx, c->tangents) : 0;
 }
 
+/* How many reals path, kept and work take. */
+static void flowi_cnf_room(const flow_cnf *c, int gradient, size_t *path, size_t *kept,
+                           size_t *work) {
+    const size_t state = flowi_size(c->batch, c->field.d + 1, 1);
+    const size_t steps = (size_t)c->steps, stages = (size_t)c->ode.tableau->stages;
+    *path = steps * state;
+    *work = stages * state;
+    *kept = 0;
+    if (gradient == FLOW_BACKPROP) {
+        *path *= stages;
+        *kept = steps * stages * flowi_size(c->batch, flowi_cnf_keeps(c), 1) + FLOWI_LINE;
+    } else if (gradient == FLOW_CHECKPOINT) {
+        *work *= 2;
+    } else {
+        *path = 2 * flowi_size(c->batch, c->field.d, 1) + 2 * (size_t)c->field.params;
+        *work = 0;
+    }
+}
+
 FLOW_API int flow_cnf_train(flow_cnf *c, int gradient) {
     const size_t state = flowi_size(c->batch, c->field.d + 1, 1);
-    const size_t points = flowi_size(c->batch, c->field.d, 1);
-    const size_t steps = (size_t)c->steps, stages = (size_t)c->ode.tableau->stages;
-    size_t path = steps * state, work = stages * state, kept = 0;
+    const int method = (int)(c->ode.tableau - flowi_tableaux), points = c->batch * c->field.d;
+    size_t path, kept, work;
     flow_real *block;
+    int err = FLOW_OK;
     FLOW_ASSERT(c->state && c->field.backward && !c->training);
     FLOW_ASSERT(gradient >= FLOW_BACKPROP && gradient <= FLOW_ADJOINT);
     if (c->steps < 1) return FLOW_E_EMPTY;
-    c->gradient = gradient;
-    if (gradient == FLOW_BACKPROP) {
-        path *= stages;
-        kept = steps * stages * flowi_size(c->batch, flowi_cnf_keeps(c), 1) + FLOWI_LINE;
-    } else if (gradient == FLOW_CHECKPOINT) {
-        work *= 2;
-    } else {
-        const int method = (int)(c->ode.tableau - flowi_tableaux);
-        const int err = flow_ode_init(&c->reverse, method, (int)(2 * points) + c->field.params);
-        if (err < 0) return err;
-        path = 2 * points + 2 * (size_t)c->field.params;
-        work = 0;
-    }
+    if (gradient == FLOW_ADJOINT)
+        err = flow_ode_init(&c->reverse, method, 2 * points + c->field.params);
+    if (err < 0) return err;
+    flowi_cnf_room(c, gradient, &path, &kept, &work);
     c->training_bytes = sizeof(flow_real) *
                         (path + state + work + kept +
                          flowi_size(c->ode.tableau->stages + 2, c->reverse.capacity, 1));
@@ -4778,6 +4788,7 @@ FLOW_API int flow_cnf_train(flow_cnf *c, int gradient) {
         flow_ode_free(&c->reverse);
         return FLOW_E_MEMORY;
     }
+    c->gradient = gradient;
     c->most = c->steps;
     c->path = flowi_carve(&block, path);
     c->lambda = flowi_carve(&block, state);
