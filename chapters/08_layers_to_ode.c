@@ -68,11 +68,6 @@ static double distance(const double *x, const double *y, int count) {
     return sqrt(sum / count);
 }
 
-/* The slope of log y against log x between the ends of the two rows. */
-static double slope(const double *x, const double *y, int first, int last) {
-    return log(y[last] / y[first]) / log(x[last] / x[first]);
-}
-
 /* ---- layers become a trajectory ------------------------------------------------------------- */
 
 /* Where the limit takes x[n*2], and minus the integral of div v, by steps that adapt to 1e-12. */
@@ -104,8 +99,9 @@ static void layers(chapter *c, const double *start, int n) {
         count[k] = row[0], miss[k] = row[1], miss_log[k] = row[2];
         chapter_row(c, row, 3);
     }
-    chapter_near(c, "layers: error against K, slope", -1, slope(count, miss, 5, 8), 0.1);
-    chapter_near(c, "  of the log-determinant", -1, slope(count, miss_log, 5, 8), 0.1);
+    chapter_near(c, "layers: error against K, slope", -1,
+                 chapter_slope(count + 5, miss + 5, 4), 0.1);
+    chapter_near(c, "  of the log-determinant", -1, chapter_slope(count + 5, miss_log + 5, 4), 0.1);
     chapter_below(c, "  at K = 256", miss[8], 0.05);
 }
 
@@ -151,7 +147,7 @@ static void orders(chapter *c) {
             error[m][k] = distance(x, exact, 2);
         }
         chapter_near(c, chapter_text("order of %s", s.tableau->name), s.tableau->order,
-                     -slope(steps, error[m], last - 2, last), 0.1);
+                     -chapter_slope(steps + last - 2, error[m] + last - 2, 3), 0.1);
         flow_ode_free(&s);
     }
     chapter_block(c, "order", "count euler midpoint heun rk4 dopri5");
@@ -210,7 +206,8 @@ static void adaptive(chapter *c) {
         back = chapter_worse(back, returned);
         chapter_row(c, row, 4);
     }
-    chapter_near(c, "adaptive: error against tolerance, slope", 1, slope(tol, error, 0, 8), 0.2);
+    chapter_near(c, "adaptive: error against tolerance, slope", 1,
+                 chapter_slope(tol, error, 9), 0.2);
     chapter_below(c, "  there and back, error/tolerance", back, 10);
     gallop_error(c, &g, 1e-5, 0);
     g.end[g.accepted++] = 1; /* the last step of all */
