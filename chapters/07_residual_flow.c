@@ -125,14 +125,11 @@ static void fixed_point(chapter *c, flow_rng *rng) {
 /* Mean and standard error of `draws` roulette estimates with one probe each, two terms for sure. */
 static double roulette(chapter *c, block *f, const double *x, flow_rng *rng, int draws,
                        double *se) {
-    double sum = 0, square = 0, value;
-    for (int i = 0; i < draws; i++) {
-        chapter_try(c, flow_residual_series(&f->b, f->theta, &value, rng, x, 1, 1, 2, 0.5,
+    double *value = chapter_alloc(c, (size_t)draws);
+    for (int i = 0; i < draws; i++)
+        chapter_try(c, flow_residual_series(&f->b, f->theta, &value[i], rng, x, 1, 1, 2, 0.5,
                                             f->cache), "the series");
-        sum += value, square += value * value;
-    }
-    *se = sqrt((square / draws - sum / draws * (sum / draws)) / (draws - 1));
-    return sum / draws;
+    return chapter_mean(value, draws, se);
 }
 
 static void series(chapter *c, flow_rng *rng) {
