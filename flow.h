@@ -4346,8 +4346,9 @@ FLOW_API int flow_ode_adapt(flow_ode *s, flow_ode_fn f, void *ctx, flow_real *x,
         error = flowi_ode_error(s, x, h, n);
         factor = flowi_ode_factor(error);
         if (error <= 1) {
-            done += flowi_ode_report(s, out + (size_t)done * (size_t)n, times + done, m - done, x,
-                                     t, h, last, n);
+            if (done < m)
+                done += flowi_ode_report(s, out + (size_t)done * (size_t)n, times + done, m - done,
+                                         x, t, h, last, n);
             flowi_ode_accept(s, x, n);
             if (last) return FLOW_OK;
             t += h;
