@@ -65,7 +65,7 @@ static double loss_of(chapter *c, fit *f, const double *theta, double turn, doub
 /* Writes row = {tag, excess loss, A11, A12, A21, A22, b1, b2} of that, and returns A A' behind it:
  * b is the image of 0, the columns of A are the images of the axes less b. */
 static void map_of(chapter *c, fit *f, double *row, double tag, const double *theta, double turn) {
-    double x[6] = {0, 0, 1, 0, 0, 1}, logdet[3], *a = row + 2;
+    double x[6] = {0, 0, 1, 0, 0, 1}, logdet[3] = {0}, *a = row + 2;
     row[0] = tag, row[1] = loss_of(c, f, theta, turn, 1) - f->least;
     chapter_try(c, flow_chain_inverse(&f->flow, x, logdet, x, 3), "A x + b");
     a[0] = x[2] - x[0], a[1] = x[4] - x[0], a[4] = x[0];
