@@ -273,7 +273,7 @@ static void density(chapter *c, flow_cnf *cnf, int set, int m, flow_rng *rng) {
     double *p = chapter_alloc(c, 2 * SIDE * SIDE), *data = p + SIDE * SIDE;
     double *x = chapter_alloc(c, 2 * (size_t)n);
     const double *value[2] = {p, data};
-    cnf->steps = c->quick ? 4 : 32;
+    cnf->steps = c->quick ? 4 : 24;
     chapter_near(c, "  integral of the density", 1, chapter_cells(c, cnf, p, SIDE, m),
                  c->quick ? 1e-2 : 1e-3);
     flow_toy_sample(set, rng, x, NULL, n);
