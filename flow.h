@@ -556,8 +556,9 @@ enum {
                       eps) with m^ = m/(1-b1^t), v^ = v/(1-b2^t)      [Kingma and Ba 2015] */
     FLOW_NATURAL   /* F = b2 F + (1-b2) (g g' + eps I),  m = b1 m + (1-b1) F^-1 g,  theta -= rate
                       m^, F the Fisher matrix as recent gradients show it: the natural gradient
-                      [Amari, Park and Fukumizu 2000]. eps suits gradients clipped to length 1.
-                      For small models: F^-1 has count^2 reals, a step passes over them thrice */
+                      [Amari, Park and Fukumizu 2000]. eps I comes a coordinate a step, and suits
+                      gradients clipped to length 1. For small models: F^-1 has count^2 reals, and
+                      a step passes over them thrice */
 };
 typedef struct {
     int kind, count;
@@ -1603,14 +1604,16 @@ static void flowi_tile(flow_real *c, int row_c, const flow_real *from, int row_f
         for (j = 0; j < FLOWI_COLS; j++) c[i * row_c + j] = from[i * row_from + j] + sum[i][j];
 }
 
-/* depth rows and cols columns of b, the rest of the panel's COLS columns zero. */
+/* depth rows and cols columns of b, the rest of the panel's COLS columns zero: row by row where the
+ * rows of b lie together, else column by column. */
 static void flowi_pack(flow_real *panel, flowi_view b, int depth, int cols) {
     int j, p;
-    for (p = 0; p < depth && b.col == 1 && cols == FLOWI_COLS; p++)
-        memcpy(panel + p * FLOWI_COLS, b.at + p * b.row, FLOWI_COLS * sizeof *panel);
-    for (; p < depth && b.col == 1; p++) {
-        for (j = 0; j < cols; j++) panel[p * FLOWI_COLS + j] = b.at[p * b.row + j];
-        for (j = cols; j < FLOWI_COLS; j++) panel[p * FLOWI_COLS + j] = 0;
+    for (p = 0; p < depth && b.col == 1; p++) {
+        const flow_real *from = b.at + p * b.row;
+        flow_real *to = panel + p * FLOWI_COLS;
+        if (cols == FLOWI_COLS) memcpy(to, from, FLOWI_COLS * sizeof *to); /* no loop at all */
+        for (j = 0; j < cols && cols < FLOWI_COLS; j++) to[j] = from[j];
+        for (j = cols; j < FLOWI_COLS; j++) to[j] = 0;
     }
     for (j = 0; j < FLOWI_COLS && b.col != 1; j++)
         for (p = 0; p < depth; p++)

@@ -205,7 +205,7 @@ static void check_hutchinson(chapter *c, flow_rng *rng) {
 
 /* Whatever steps a solver takes, a network learns to put its divergence where they do not look. So
  * now and then twice as many are tried: do they change the mean log p of a batch by more than GAP
- * nats, training goes on with more; by much less, with fewer. Up to two are added at random. */
+ * nats, training goes on with more; by much less, with fewer. */
 static double adjust(chapter *c, flow_cnf *cnf, double steps, const double *x) {
     double few[BATCH], many[BATCH], gap = 0;
     cnf->steps = (int)steps;
@@ -230,7 +230,7 @@ static void train(chapter *c, flow_net *net, int set, int steps, double rate, fl
     for (int step = 0; step < steps; step++) {
         flow_toy_sample(set, rng, x, NULL, BATCH);
         if (step % 20 == 0) solver = adjust(c, &cnf, solver, x);
-        cnf.steps = (int)solver + flow_rng_below(rng, 3);
+        cnf.steps = (int)solver + flow_rng_below(rng, 3); /* at random: nowhere to hide */
         chapter_step(c, flow_cnf_nll(&cnf, &loss, x, BATCH), name, step);
         if (loss > 100)
             chapter_stop(c, 1, "%s: training diverged at step %d: a loss above 100 nats", name,
@@ -319,7 +319,7 @@ static void table_of_costs(chapter *c, flow_net *net, flow_rng *rng) {
     flow_normal_sample(rng, x, BATCH, D);
     printf("one training step, d = %-23d %-19s milliseconds kilobytes\n", D, "evaluations of v");
     for (int k = 0; k < 6; k++) {
-        ready(c, &cnf, net, k / 2 + 1, FLOW_RK4, 8, BATCH, k % 2 ? rng : NULL);
+        ready(c, &cnf, net, FLOW_BACKPROP + k / 2, FLOW_RK4, 8, BATCH, k % 2 ? rng : NULL);
         begin = chapter_seconds();
         for (int i = 0; i < 4; i++) chapter_try(c, flow_cnf_nll(&cnf, &loss, x, BATCH), "step");
         printf("%-46s %-19ld %-12.3g %.0f\n", name[k], (cnf.ode.evals + cnf.reverse.evals) / 4,
@@ -355,7 +355,7 @@ static double learn(chapter *c, int set, int steps, double rate, flow_rng *rng) 
     start(c, &net, set, width[set], 5, 0.1, rng);
     if (steps == 0) steps = usual[set];
     train(c, &net, set, c->quick ? steps / 12 + 1 : steps, rate, rng);
-    chapter_try(c, flow_cnf_init(&cnf, flow_net_field(&net), FLOW_RK4, 10, 256), "flow");
+    chapter_try(c, flow_cnf_init(&cnf, flow_net_field(&net), FLOW_RK4, 16, 256), "flow");
     kl = excess(c, &cnf, set, bound[set], rng);
     density(c, &cnf, set, fine[set], rng);
     flow_cnf_free(&cnf);
