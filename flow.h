@@ -3546,97 +3546,100 @@ FLOW_API int flow_chain_reverse_kl(flow_chain *c, flow_real *loss, flow_energy_f
 
 /* ------------------------------------------------------------------------------- 7 network */
 
-/* A block of fixed length, so that the loops below have no remainder and vectorise. */
+/* Blocks of fixed length, so that the loops below have no remainder, and pointers to arrays that do
+ * not overlap, which C++ cannot say: both help them become vector code. */
+#if defined(__cplusplus)
+#define FLOWI_RESTRICT
+#else
+#define FLOWI_RESTRICT restrict
+#endif
 #define FLOWI_BLOCK (int)(512 / sizeof(flow_real))
 typedef struct {
     flow_real z[FLOWI_BLOCK], a[FLOWI_BLOCK], da[FLOWI_BLOCK], dda[FLOWI_BLOCK];
 } flowi_block;
 
-/* a = tanh z,  a' = 1 - a^2 */
-static void flowi_block_tanh(flowi_block *b) {
-    int j;
-    for (j = 0; j < FLOWI_BLOCK; j++) {
-        const flow_real t = flowi_tanh(b->z[j]), d = 1 - t * t;
-        b->a[j] = t;
-        b->da[j] = d;
-    }
-}
+#define FLOWI_SELU_L FLOWI_R(1.0507009873554804934)
+#define FLOWI_SELU_LM FLOWI_R(1.7580993408473768599)
+#define FLOWI_LIPSWISH FLOWI_R(1.1)
 
-/* a = z s,  a' = s (1 + z (1 - s)),  s = sigmoid z */
-static void flowi_block_silu(flowi_block *b) {
-    int j;
-    for (j = 0; j < FLOWI_BLOCK; j++) {
-        const flow_real z = b->z[j], s = flowi_sigmoid(z);
-        b->a[j] = z * s;
-        b->da[j] = s * (1 + z * (1 - s));
-    }
-}
-
-static void flowi_block_lipswish(flowi_block *b) {
-    int j;
-    flowi_block_silu(b);
-    for (j = 0; j < FLOWI_BLOCK; j++) {
-        b->a[j] /= FLOWI_R(1.1);
-        b->da[j] /= FLOWI_R(1.1);
-    }
-}
-
-/* a = l z for z > 0, l m (e^z - 1) else;  a' = l or l m e^z */
-static void flowi_block_selu(flowi_block *b) {
-    const flow_real l = FLOWI_R(1.0507009873554804934), lm = FLOWI_R(1.7580993408473768599);
-    int j;
-    for (j = 0; j < FLOWI_BLOCK; j++) {
-        const flow_real z = b->z[j], grown = lm * flowi_expm1(z), slope = grown + lm;
-        const flow_real down = 0 - z; /* not -z: 0 belongs to the left side */
-        b->a[j] = flowi_choose(down, grown, l * z);
-        b->da[j] = flowi_choose(down, slope, l);
-    }
-}
-
-/* a = log(1 + e^z),  a' = sigmoid z */
-static void flowi_block_softplus(flowi_block *b) {
-    int j;
-    for (j = 0; j < FLOWI_BLOCK; j++) b->a[j] = flowi_softplus(b->z[j]);
-    for (j = 0; j < FLOWI_BLOCK; j++) b->da[j] = flowi_sigmoid(b->z[j]);
-}
-
-/* a = max(z, 0); the derivative at 0 is taken as 0. A NaN stays one. */
-static void flowi_block_relu(flowi_block *b) {
-    int j;
-    for (j = 0; j < FLOWI_BLOCK; j++) {
-        const flow_real z = b->z[j];
-        b->a[j] = z < 0 ? 0 : z;
-        b->da[j] = z > 0 ? 1 : 0;
-    }
-}
-
-/* a'' = s (1 - s) (2 + z (1 - 2 s)) of SiLU. */
-static void flowi_block_silu_curve(flowi_block *b, flow_real divisor) {
-    int j;
-    for (j = 0; j < FLOWI_BLOCK; j++) {
-        const flow_real z = b->z[j], s = flowi_sigmoid(z);
-        b->dda[j] = s * (1 - s) * (2 + z * (1 - 2 * s)) / divisor;
-    }
-}
-
-/* a'' of the others from a and a': tanh -2 a a',  SELU a' for z <= 0 and 0 for z > 0,  softplus
- * a'(1 - a') */
-static void flowi_block_curve(flowi_block *b, int act) {
+/* SiLU is z s with s = sigmoid z, SELU l z for z > 0 and l m (e^z - 1) else, where 0 belongs to the
+ * left side: hence 0 - z, not -z. A NaN stays one. s is left for the slope. */
+static void flowi_block_phi(int act, flow_real *FLOWI_RESTRICT a, flow_real *FLOWI_RESTRICT s,
+                            const flow_real *FLOWI_RESTRICT z) {
     int j;
     switch (act) {
     case FLOW_TANH:
-        for (j = 0; j < FLOWI_BLOCK; j++) b->dda[j] = -2 * b->a[j] * b->da[j];
+        for (j = 0; j < FLOWI_BLOCK; j++) a[j] = flowi_tanh(z[j]);
         break;
     case FLOW_SELU:
-        for (j = 0; j < FLOWI_BLOCK; j++) b->dda[j] = flowi_choose(0 - b->z[j], b->da[j], 0);
+        for (j = 0; j < FLOWI_BLOCK; j++)
+            a[j] = flowi_choose(0 - z[j], FLOWI_SELU_LM * flowi_expm1(z[j]), FLOWI_SELU_L * z[j]);
         break;
     case FLOW_SOFTPLUS:
-        for (j = 0; j < FLOWI_BLOCK; j++) b->dda[j] = b->da[j] * (1 - b->da[j]);
+        for (j = 0; j < FLOWI_BLOCK; j++) a[j] = flowi_softplus(z[j]);
         break;
-    case FLOW_SILU: flowi_block_silu_curve(b, 1); break;
-    case FLOW_LIPSWISH: flowi_block_silu_curve(b, FLOWI_R(1.1)); break;
+    case FLOW_RELU:
+        for (j = 0; j < FLOWI_BLOCK; j++) a[j] = z[j] < 0 ? 0 : z[j];
+        break;
     default:
-        for (j = 0; j < FLOWI_BLOCK; j++) b->dda[j] = 0;
+        for (j = 0; j < FLOWI_BLOCK; j++) s[j] = flowi_sigmoid(z[j]);
+        for (j = 0; j < FLOWI_BLOCK; j++) a[j] = z[j] * s[j];
+        for (j = 0; j < FLOWI_BLOCK && act == FLOW_LIPSWISH; j++) a[j] /= FLOWI_LIPSWISH;
+    }
+}
+
+/* a': tanh 1 - a^2,  SELU l or a + l m,  softplus s,  ReLU 1 or 0 (at 0: 0),
+ * SiLU s (1 + z (1 - s)), where da holds s */
+static void flowi_block_slope(int act, flow_real *FLOWI_RESTRICT da,
+                              const flow_real *FLOWI_RESTRICT a,
+                              const flow_real *FLOWI_RESTRICT z) {
+    int j;
+    switch (act) {
+    case FLOW_TANH:
+        for (j = 0; j < FLOWI_BLOCK; j++) da[j] = 1 - a[j] * a[j];
+        break;
+    case FLOW_SELU:
+        for (j = 0; j < FLOWI_BLOCK; j++)
+            da[j] = flowi_choose(0 - z[j], a[j] + FLOWI_SELU_LM, FLOWI_SELU_L);
+        break;
+    case FLOW_SOFTPLUS:
+        for (j = 0; j < FLOWI_BLOCK; j++) da[j] = flowi_sigmoid(z[j]);
+        break;
+    case FLOW_RELU:
+        for (j = 0; j < FLOWI_BLOCK; j++) da[j] = z[j] > 0 ? 1 : 0;
+        break;
+    default:
+        for (j = 0; j < FLOWI_BLOCK; j++) da[j] *= 1 + z[j] * (1 - da[j]);
+        for (j = 0; j < FLOWI_BLOCK && act == FLOW_LIPSWISH; j++) da[j] /= FLOWI_LIPSWISH;
+    }
+}
+
+/* a'': tanh -2 a a',  SELU a' for z <= 0 and 0 for z > 0,  softplus a'(1 - a'),  ReLU 0,
+ * SiLU s (1 - s) (2 + z (1 - 2 s)) */
+static void flowi_block_curve(int act, flow_real *FLOWI_RESTRICT dda,
+                              const flow_real *FLOWI_RESTRICT da,
+                              const flow_real *FLOWI_RESTRICT a,
+                              const flow_real *FLOWI_RESTRICT z) {
+    int j;
+    switch (act) {
+    case FLOW_TANH:
+        for (j = 0; j < FLOWI_BLOCK; j++) dda[j] = -2 * a[j] * da[j];
+        break;
+    case FLOW_SELU:
+        for (j = 0; j < FLOWI_BLOCK; j++) dda[j] = flowi_choose(0 - z[j], da[j], 0);
+        break;
+    case FLOW_SOFTPLUS:
+        for (j = 0; j < FLOWI_BLOCK; j++) dda[j] = da[j] * (1 - da[j]);
+        break;
+    case FLOW_RELU:
+        for (j = 0; j < FLOWI_BLOCK; j++) dda[j] = 0;
+        break;
+    default:
+        for (j = 0; j < FLOWI_BLOCK; j++) {
+            const flow_real s = flowi_sigmoid(z[j]);
+            dda[j] = s * (1 - s) * (2 + z[j] * (1 - 2 * s));
+        }
+        for (j = 0; j < FLOWI_BLOCK && act == FLOW_LIPSWISH; j++) dda[j] /= FLOWI_LIPSWISH;
     }
 }
 
@@ -3646,6 +3649,14 @@ static inline void flowi_block_copy(flow_real *to, const flow_real *from, int m)
     if (m == FLOWI_BLOCK) memcpy(to, from, FLOWI_BLOCK * sizeof *to);
     else
         for (j = 0; j < m; j++) to[j] = from[j];
+}
+
+/* x where m numbers are a whole block; else their copy in pad, with zeros behind them. */
+static inline const flow_real *flowi_block_of(flow_real *pad, const flow_real *x, int m) {
+    if (m == FLOWI_BLOCK) return x;
+    memset(pad, 0, FLOWI_BLOCK * sizeof *pad);
+    flowi_block_copy(pad, x, m);
+    return pad;
 }
 
 FLOW_API void flow_activation(int act, flow_real *a, flow_real *da, flow_real *dda,
@@ -3658,22 +3669,13 @@ FLOW_API void flow_activation(int act, flow_real *a, flow_real *da, flow_real *d
     for (i = 0; i < n; i += FLOWI_BLOCK) {
         const int m = flowi_min(FLOWI_BLOCK, n - i);
         flowi_block b;
-        if (m < FLOWI_BLOCK) memset(b.z, 0, sizeof b.z);
-        flowi_block_copy(b.z, z + i, m);
-        switch (act) {
-        case FLOW_TANH: flowi_block_tanh(&b); break;
-        case FLOW_SILU: flowi_block_silu(&b); break;
-        case FLOW_SELU: flowi_block_selu(&b); break;
-        case FLOW_SOFTPLUS: flowi_block_softplus(&b); break;
-        case FLOW_LIPSWISH: flowi_block_lipswish(&b); break;
-        default: flowi_block_relu(&b);
-        }
+        const flow_real *at = flowi_block_of(b.z, z + i, m);
+        flowi_block_phi(act, b.a, b.da, at);
+        if (da || dda) flowi_block_slope(act, b.da, b.a, at);
+        if (dda) flowi_block_curve(act, b.dda, b.da, b.a, at);
         if (a) flowi_block_copy(a + i, b.a, m);
         if (da) flowi_block_copy(da + i, b.da, m);
-        if (dda) {
-            flowi_block_curve(&b, act);
-            flowi_block_copy(dda + i, b.dda, m);
-        }
+        if (dda) flowi_block_copy(dda + i, b.dda, m);
     }
 }
 
@@ -3684,11 +3686,8 @@ static void flowi_curve(int act, flow_real *dda, const flow_real *z, const flow_
     for (i = 0; i < n; i += FLOWI_BLOCK) {
         const int m = flowi_min(FLOWI_BLOCK, n - i);
         flowi_block b;
-        if (m < FLOWI_BLOCK) memset(&b, 0, sizeof b);
-        flowi_block_copy(b.z, z + i, m);
-        flowi_block_copy(b.a, a + i, m);
-        flowi_block_copy(b.da, da + i, m);
-        flowi_block_curve(&b, act);
+        flowi_block_curve(act, b.dda, flowi_block_of(b.da, da + i, m),
+                          flowi_block_of(b.a, a + i, m), flowi_block_of(b.z, z + i, m));
         flowi_block_copy(dda + i, b.dda, m);
     }
 }
@@ -4013,30 +4012,35 @@ static flow_real flowi_power(flow_real b, long step) {
     return p;
 }
 
-static void flowi_adam(flow_opt *o, flow_real *theta, const flow_real *grad) {
+/* m <- b1 m + (1 - b1) g,  v <- b2 v + (1 - b2) g^2,  theta <- theta - rate m^/(sqrt v^ + epsilon)
+ * for n of the parameters, where m^ = m/(1 - b1^step) and v^ = v/(1 - b2^step). */
+static inline void flowi_adam_part(const flow_opt *o, flow_real *FLOWI_RESTRICT theta,
+                                   flow_real *FLOWI_RESTRICT m, flow_real *FLOWI_RESTRICT v,
+                                   const flow_real *FLOWI_RESTRICT g, const flow_real *unbias,
+                                   int n) {
     const flow_real b1 = o->beta1, b2 = o->beta2, rate = o->rate, epsilon = o->epsilon;
-    const flow_real unbias1 = 1 / (1 - flowi_power(b1, o->step));
-    const flow_real unbias2 = 1 / (1 - flowi_power(b2, o->step));
-    int i, j;
-#ifdef _OPENMP
-#pragma omp parallel for private(j) if (o->count > 65536)
-#endif
-    for (i = 0; i < o->count; i += FLOWI_BLOCK) { /* blocks of their own, so that it vectorises */
-        const int n = flowi_min(FLOWI_BLOCK, o->count - i);
-        flow_real g[FLOWI_BLOCK] = {0}, m[FLOWI_BLOCK] = {0}, v[FLOWI_BLOCK] = {0};
-        flow_real step[FLOWI_BLOCK];
-        flowi_block_copy(g, grad + i, n);
-        flowi_block_copy(m, o->m + i, n);
-        flowi_block_copy(v, o->v + i, n);
-        for (j = 0; j < FLOWI_BLOCK; j++) {
-            m[j] = b1 * m[j] + (1 - b1) * g[j];
-            v[j] = b2 * v[j] + (1 - b2) * g[j] * g[j];
-            step[j] = rate * (m[j] * unbias1) / (flowi_sqrt(v[j] * unbias2) + epsilon);
-        }
-        flowi_block_copy(o->m + i, m, n);
-        flowi_block_copy(o->v + i, v, n);
-        for (j = 0; j < n; j++) theta[i + j] -= step[j];
+    const flow_real unbias1 = unbias[0], unbias2 = unbias[1];
+    int j;
+    for (j = 0; j < n; j++) {
+        m[j] = b1 * m[j] + (1 - b1) * g[j];
+        v[j] = b2 * v[j] + (1 - b2) * g[j] * g[j];
+        theta[j] -= rate * (m[j] * unbias1) / (flowi_sqrt(v[j] * unbias2) + epsilon);
     }
+}
+
+static void flowi_adam(flow_opt *o, flow_real *theta, const flow_real *grad) {
+    const int whole = o->count / FLOWI_BLOCK * FLOWI_BLOCK;
+    flow_real unbias[2];
+    int i;
+    unbias[0] = 1 / (1 - flowi_power(o->beta1, o->step));
+    unbias[1] = 1 / (1 - flowi_power(o->beta2, o->step));
+#ifdef _OPENMP
+#pragma omp parallel for if (o->count > 65536)
+#endif
+    for (i = 0; i < whole; i += FLOWI_BLOCK)
+        flowi_adam_part(o, theta + i, o->m + i, o->v + i, grad + i, unbias, FLOWI_BLOCK);
+    flowi_adam_part(o, theta + whole, o->m + whole, o->v + whole, grad + whole, unbias,
+                    o->count - whole);
 }
 
 /* u = F^-1 g, for which v has room. Returns g'u; F^-1 begins as I/eps. */
