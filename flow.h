@@ -2397,7 +2397,8 @@ FLOW_API flow_bijection flow_affine(int d) {
     return b;
 }
 
-/* Planar. cache: u^ [d], du^ [d], then tanh(w'x + b) [n]. */
+/* Planar. cache: u^ [d], then h = tanh(w'x + b) [n] and da [n]. Loops over j stand outside those over
+ * the samples: few passes of many numbers. */
 
 /* e^c - 1 for c = 0.99, and its logarithm. */
 #define FLOWI_PLANAR_C FLOWI_R(0.99)
@@ -2429,18 +2430,27 @@ static void flowi_planar_init(const flow_bijection *b, flow_real *theta, flow_rn
     }
 }
 
+/* y[i] = w'x_i for n samples */
+static void flowi_dots(flow_real *y, const flow_real *w, const flow_real *x, int n, int d) {
+    int i, j;
+    for (i = 0; i < n; i++) y[i] = w[0] * x[i * d];
+    for (j = 1; j < d; j++)
+        for (i = 0; i < n; i++) y[i] += w[j] * x[i * d + j];
+}
+
 static int flowi_planar_forward(const flow_bijection *b, const flow_real *theta, flow_real *y,
                                 flow_real *logdet, const flow_real *x, int n, flow_real *cache) {
     const int d = b->d;
     const flow_real *w = theta + d, shift = theta[2 * d];
-    flow_real *uhat = cache, *h = cache + 2 * d;
+    flow_real *uhat = cache, *h = cache + d;
     const flow_real wu = flow_planar_uhat(uhat, theta, w, d);
     int i, j;
     if (!flowi_all_finite(theta, b->params)) return FLOW_E_FINITE;
-    for (i = 0; i < n; i++) h[i] = flowi_dot(w, x + i * d, d) + shift;
+    flowi_dots(h, w, x, n, d);
+    for (i = 0; i < n; i++) h[i] += shift;
     flow_activation(FLOW_TANH, h, NULL, NULL, h, n);
-    for (i = 0; i < n; i++)
-        for (j = 0; j < d; j++) y[i * d + j] = x[i * d + j] + uhat[j] * h[i];
+    for (j = 0; j < d; j++)
+        for (i = 0; i < n; i++) y[i * d + j] = x[i * d + j] + uhat[j] * h[i];
     for (i = 0; i < n; i++) logdet[i] += flowi_ln1p((1 - h[i] * h[i]) * wu);
     return FLOW_OK;
 }
@@ -2498,29 +2508,34 @@ static void flowi_planar_uhat_backward(flow_real *du, flow_real *dw, const flow_
 
 /* With a = w'x + b, h = tanh a, h' = 1 - h^2, h'' = -2 h h' and q = w'u^:
  * da = h' u^'dy + dlogdet q h''/(1 + h' q),   dx = dy + w da,   dw += x da,   db += da,
- * du^ = sum h dy,   dq = sum dlogdet h'/(1 + h' q) */
+ * du^ = sum h dy, which takes the place of u^,   dq = sum dlogdet h'/(1 + h' q) */
 static int flowi_planar_backward(const flow_bijection *b, const flow_real *theta, flow_real *dtheta,
                                  flow_real *dx, const flow_real *dy, const flow_real *dlogdet,
                                  const flow_real *x, int n, flow_real *cache) {
     const int d = b->d;
-    const flow_real *w = theta + d, *h = cache + 2 * d;
-    flow_real *dw = dtheta + d, *dshift = dtheta + 2 * d, *uhat = cache, *duhat = cache + d;
+    const flow_real *w = theta + d, *h = cache + d;
+    flow_real *dw = dtheta + d, *dshift = dtheta + 2 * d, *uhat = cache, *da = cache + d + n;
     const flow_real q = flow_planar_uhat(uhat, theta, w, d);
     flow_real dq = 0;
     int i, j;
-    for (j = 0; j < d; j++) duhat[j] = 0;
+    flowi_dots(da, uhat, dy, n, d);
     for (i = 0; i < n; i++) {
         const flow_real dh = 1 - h[i] * h[i], ratio = dlogdet[i] * dh / (1 + dh * q);
-        const flow_real da = dh * flowi_dot(uhat, dy + i * d, d) - 2 * h[i] * q * ratio;
-        for (j = 0; j < d; j++) {
-            duhat[j] += h[i] * dy[i * d + j];
-            dw[j] += da * x[i * d + j];
-            dx[i * d + j] = dy[i * d + j] + da * w[j];
-        }
-        *dshift += da;
+        da[i] = dh * da[i] - 2 * h[i] * q * ratio;
+        *dshift += da[i];
         dq += ratio;
     }
-    flowi_planar_uhat_backward(dtheta, dw, duhat, dq, theta, w, d);
+    for (j = 0; j < d; j++) {
+        flow_real du_j = 0, dw_j = dw[j];
+        for (i = 0; i < n; i++) {
+            du_j += h[i] * dy[i * d + j];
+            dw_j += da[i] * x[i * d + j];
+            dx[i * d + j] = dy[i * d + j] + da[i] * w[j];
+        }
+        uhat[j] = du_j;
+        dw[j] = dw_j;
+    }
+    flowi_planar_uhat_backward(dtheta, dw, uhat, dq, theta, w, d);
     return FLOW_OK;
 }
 
@@ -2531,8 +2546,8 @@ FLOW_API flow_bijection flow_planar(int d) {
     b.name = "planar";
     b.d = d;
     b.params = 2 * d + 1;
-    b.cache = 1;
-    b.work = 2 * d;
+    b.cache = 2;
+    b.work = d;
     b.init = flowi_planar_init;
     b.forward = flowi_planar_forward;
     b.inverse = flowi_planar_inverse;
