@@ -1696,15 +1696,18 @@ static void flowi_shared_product(flow_real *c, int row_c, int col_c, flowi_view 
     flowi_product(c, row_c, col_c, start, a, b, m, n, k);
 }
 
-/* A row of A times a column of B, k numbers that lie together, in eight sums that make a vector. */
+/* A row of A times a column of B, k numbers that lie together, in as many sums as make a vector. */
+#define FLOWI_SUMS (int)(64 / sizeof(flow_real))
 static flow_real flowi_row_product(const flow_real *a, const flow_real *b, int k) {
-    flow_real part[8] = {0, 0, 0, 0, 0, 0, 0, 0}, rest = 0;
+    flow_real sum[FLOWI_SUMS] = {0}, rest = 0;
     int p, q;
-    for (p = 0; p + 8 <= k; p += 8)
-        for (q = 0; q < 8; q++) part[q] += a[p + q] * b[p + q];
+    for (p = 0; p + FLOWI_SUMS <= k; p += FLOWI_SUMS)
+        for (q = 0; q < FLOWI_SUMS; q++) sum[q] += a[p + q] * b[p + q];
     for (; p < k; p++) rest += a[p] * b[p];
-    for (q = 0; q < 4; q++) part[q] += part[q + 4];
-    return rest + ((part[0] + part[2]) + (part[1] + part[3]));
+    for (q = 0; q < FLOWI_SUMS / 2; q++) sum[q] += sum[q + FLOWI_SUMS / 2];
+    for (q = 0; q < FLOWI_SUMS / 4; q++) sum[q] += sum[q + FLOWI_SUMS / 4];
+    for (q = 1; q < FLOWI_SUMS / 4; q++) sum[0] += sum[q];
+    return rest + sum[0];
 }
 
 /* c[m*n] = start + a b, of few columns, where tiles would be mostly edge: the columns of b, copied
