@@ -146,11 +146,6 @@ static inline void chapter_require(chapter *c, int ok, const char *flag, const c
 
 /* ---- time ----------------------------------------------------------------------------------- */
 
-/* The larger of two errors. Unlike fmax it keeps a NaN, so that a check sees it. */
-static inline double chapter_worse(double a, double b) {
-    return a > b || isnan(a) ? a : b;
-}
-
 /* Seconds on a clock that nobody sets; only differences mean something. */
 static inline double chapter_seconds(void) {
     struct timespec now;
@@ -199,6 +194,16 @@ static inline double *chapter_data(chapter *c, const char *path, int d, int *n) 
     memcpy(x, read, (size_t)*n * (size_t)d * sizeof *x);
     flow_release(read);
     return x;
+}
+
+/* The same with its rows in random order: a file may be sorted. n - 1 draws, rarely more. */
+static inline double *chapter_data_shuffled(chapter *c, flow_rng *rng, const char *path, int d,
+                                            int *n) {
+    double *x = chapter_data(c, path, d, n), *y = chapter_alloc(c, (size_t)*n * (size_t)d);
+    int *order = (int *)chapter_alloc(c, (size_t)*n);
+    flow_rng_permutation(rng, order, *n);
+    for (int i = 0; i < *n; i++) memcpy(y + i * d, x + order[i] * d, (size_t)d * sizeof *y);
+    return y;
 }
 
 /* Images with their classes, pixels in the file's own unit; the arrays are freed by chapter_end. */
@@ -277,19 +282,14 @@ static inline int chapter_nearest(const chapter_images *m, int count, const doub
     return nearest;
 }
 
-/* The same with its rows in random order: a file may be sorted. n - 1 draws, rarely more. */
-static inline double *chapter_data_shuffled(chapter *c, flow_rng *rng, const char *path, int d,
-                                            int *n) {
-    double *x = chapter_data(c, path, d, n), *y = chapter_alloc(c, (size_t)*n * (size_t)d);
-    int *order = (int *)chapter_alloc(c, (size_t)*n);
-    flow_rng_permutation(rng, order, *n);
-    for (int i = 0; i < *n; i++) memcpy(y + i * d, x + order[i] * d, (size_t)d * sizeof *y);
-    return y;
-}
-
 /* ---- small mathematics ---------------------------------------------------------------------- */
 
 #define CHAPTER_PI 3.14159265358979323846
+
+/* The larger of two errors. Unlike fmax it keeps a NaN, so that a check sees it. */
+static inline double chapter_worse(double a, double b) {
+    return a > b || isnan(a) ? a : b;
+}
 
 /* mean[d] = (1/n) sum x_i and cov[d*d] = (1/n) sum (x_i - mean)(x_i - mean)' of the points
  * x[n*d]. */
