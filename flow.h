@@ -4046,8 +4046,8 @@ static inline void flowi_adam_part(const flow_opt *o, flow_real *FLOWI_RESTRICT 
     }
 }
 
+/* Block after block, since a loop of known length is the better vector code. */
 static void flowi_adam(flow_opt *o, flow_real *theta, const flow_real *grad) {
-    const int whole = o->count / FLOWI_BLOCK * FLOWI_BLOCK;
     flow_real unbias[2];
     int i;
     unbias[0] = 1 / (1 - flowi_power(o->beta1, o->step));
@@ -4055,10 +4055,13 @@ static void flowi_adam(flow_opt *o, flow_real *theta, const flow_real *grad) {
 #ifdef _OPENMP
 #pragma omp parallel for if (o->count > 65536)
 #endif
-    for (i = 0; i < whole; i += FLOWI_BLOCK)
-        flowi_adam_part(o, theta + i, o->m + i, o->v + i, grad + i, unbias, FLOWI_BLOCK);
-    flowi_adam_part(o, theta + whole, o->m + whole, o->v + whole, grad + whole, unbias,
-                    o->count - whole);
+    for (i = 0; i < o->count; i += FLOWI_BLOCK) {
+        flow_real *m = o->m + i, *v = o->v + i;
+        if (o->count - i >= FLOWI_BLOCK)
+            flowi_adam_part(o, theta + i, m, v, grad + i, unbias, FLOWI_BLOCK);
+        else
+            flowi_adam_part(o, theta + i, m, v, grad + i, unbias, o->count - i);
+    }
 }
 
 /* u = F^-1 g, for which v has room. Returns g'u; F^-1 begins as I/eps. */

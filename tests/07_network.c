@@ -98,29 +98,36 @@ static void test_activation_special_values(void) {
     TEST_NEAR(dda[0], 1.7580993408473766, 8 * EPS);
 }
 
-/* A remainder of a block that is skipped or written past, an output that must not be NULL, a
- * result that differs when it overwrites z. */
-static void test_activation_blocks(void) {
-    static const int lengths[] = {0, 1, 31, 32, 33, 64, 65, 100};
-    flow_real z[101], a[101], da[101], dda[101], one;
-    flow_rng rng = test_rng(1);
-    int k, i;
-    for (k = 0; k < 8; k++) {
-        const int n = lengths[k];
-        flow_normal_sample(&rng, z, 101, 1);
-        a[n] = da[n] = dda[n] = -7;
-        flow_activation(FLOW_SILU, a, NULL, NULL, z, n);
-        flow_activation(FLOW_SILU, NULL, da, NULL, z, n);
-        flow_activation(FLOW_SILU, NULL, NULL, dda, z, n);
-        TEST(a[n] < -6 && da[n] < -6 && dda[n] < -6);
-        for (i = 0; i < n; i++) {
-            flow_real one_da, one_dda;
-            flow_activation(FLOW_SILU, &one, &one_da, &one_dda, &z[i], 1);
-            TEST(a[i] == one && da[i] == one_da && dda[i] == one_dda);
-        }
-        flow_activation(FLOW_SILU, z, da, dda, z, n);
-        TEST_NEAR_ALL(z, a, n, 0);
+/* A remainder of a block that is skipped or written past, an output that must not be NULL or is
+ * made of another one's place, a result that differs when it overwrites z. */
+static void check_blocks(int act, flow_real *z, int n) {
+    flow_real a[201], da[201], dda[201], one[3], da_in_place[201], dda_in_place[201];
+    int i;
+    a[n] = da[n] = dda[n] = -7;
+    flow_activation(act, a, NULL, NULL, z, n);
+    flow_activation(act, NULL, da, NULL, z, n);
+    flow_activation(act, NULL, NULL, dda, z, n);
+    TEST(a[n] < -6 && da[n] < -6 && dda[n] < -6);
+    for (i = 0; i < n; i++) {
+        flow_activation(act, &one[0], &one[1], &one[2], &z[i], 1);
+        TEST(a[i] == one[0] && da[i] == one[1] && dda[i] == one[2]);
     }
+    flow_activation(act, z, da_in_place, dda_in_place, z, n);
+    TEST_NEAR_ALL(z, a, n, 0);
+    TEST_NEAR_ALL(da_in_place, da, n, 0);
+    TEST_NEAR_ALL(dda_in_place, dda, n, 0);
+}
+
+static void test_activation_blocks(void) {
+    static const int lengths[] = {0, 1, 31, 63, 64, 65, 100, 127, 128, 129, 200};
+    flow_real z[201];
+    flow_rng rng = test_rng(1);
+    int act, k;
+    for (act = 0; act < FLOW_ACT_COUNT; act++)
+        for (k = 0; k < 11; k++) {
+            flow_normal_sample(&rng, z, 201, 1);
+            check_blocks(act, z, lengths[k]);
+        }
 }
 
 /* ---- the twin of the MLP --------------------------------------------------------------------- */

@@ -156,6 +156,36 @@ static void test_adam_first_step(void) {
     }
 }
 
+/* A parameter that is left out, taken twice or mixed with its neighbour where many go block by
+ * block; a step beyond the last of them. Alone, each does the same to the last bit. */
+static void test_adam_many(void) {
+    enum { MANY = 300 };
+    flow_real theta[MANY + 1], grad[MANY + 1], alone[MANY], slope[MANY];
+    flow_rng rng = test_rng(30);
+    flow_opt o;
+    int i, t;
+    TEST_ERR(flow_opt_init(&o, FLOW_ADAM, FLOWI_R(0.1), MANY), FLOW_OK);
+    flow_normal_sample(&rng, theta, MANY + 1, 1);
+    flow_normal_sample(&rng, slope, MANY, 1);
+    memcpy(alone, theta, sizeof alone);
+    theta[MANY] = 7, grad[MANY] = 8;
+    for (t = 0; t < 3; t++) {
+        memcpy(grad, slope, sizeof slope);
+        TEST_ERR(flow_opt_step(&o, theta, grad), FLOW_OK);
+        TEST(theta[MANY] == 7 && grad[MANY] == 8);
+    }
+    flow_opt_free(&o);
+    for (i = 0; i < MANY; i++) {
+        TEST_ERR(flow_opt_init(&o, FLOW_ADAM, FLOWI_R(0.1), 1), FLOW_OK);
+        for (t = 0; t < 3; t++) {
+            grad[0] = slope[i];
+            TEST_ERR(flow_opt_step(&o, alone + i, grad), FLOW_OK);
+        }
+        flow_opt_free(&o);
+    }
+    TEST_NEAR_ALL(theta, alone, MANY, 0);
+}
+
 /* Decay that passes through Adam's moments (L2 regularisation) instead of beside them: with no
  * gradient, theta shrinks by 1 - rate decay a step, and the moments stay 0. */
 static void test_decay_is_decoupled(void) {
@@ -360,6 +390,7 @@ int main(void) {
     test_formulas();
     test_defaults();
     test_adam_first_step();
+    test_adam_many();
     test_natural_scales();
     test_natural_overflow();
     test_natural_indefinite();
