@@ -2400,8 +2400,8 @@ FLOW_API flow_bijection flow_affine(int d) {
     return b;
 }
 
-/* Planar. cache: u^ [d], then h = tanh(w'x + b) [n] and da [n]. Loops over j stand outside those over
- * the samples: few passes of many numbers. */
+/* Planar. cache: u^ [d], then h = tanh(w'x + b) [n] and da [n]. The samples are the inner loop: few
+ * passes of many numbers. */
 
 /* e^c - 1 for c = 0.99, and its logarithm. */
 #define FLOWI_PLANAR_C FLOWI_R(0.99)
@@ -2892,8 +2892,9 @@ static void flowi_conditioner_init(const flow_bijection *b, flow_real *theta, fl
 
 static void flowi_coupling_condition(const flowi_conditioned *c, const flow_real *theta,
                                      const flow_real *x, int n, int d) {
-    int i;
-    for (i = 0; i < n * d; i++) c->in[i] = c->mask[i % d] ? x[i] : 0;
+    int i, j;
+    for (i = 0; i < n; i++)
+        for (j = 0; j < d; j++) c->in[i * d + j] = c->mask[j] ? x[i * d + j] : 0;
     flow_mlp_forward(&c->net, theta, c->out, c->in, n, c->cache);
 }
 
@@ -2931,11 +2932,11 @@ static int flowi_coupling_backward(const flow_bijection *b, const flow_real *the
                                    flow_real *cache) {
     const flowi_conditioned c = flowi_condition(b, cache, n);
     const int d = b->d;
-    int i;
+    int i, j;
     flowi_conditioned_back(&c, dx, dy, dlogdet, x, n, d);
     flow_mlp_backward(&c.net, theta, dtheta, c.din, c.dout, c.in, n, c.cache);
-    for (i = 0; i < n * d; i++)
-        if (c.mask[i % d]) dx[i] += c.din[i];
+    for (i = 0; i < n; i++)
+        for (j = 0; j < d; j++) dx[i * d + j] += c.mask[j] ? c.din[i * d + j] : 0;
     return FLOW_OK;
 }
 
@@ -3160,11 +3161,24 @@ static void flowi_residual_unnormalise(const flowi_residual_parts *r, flow_real 
     }
 }
 
+/* Tangents e_first, e_first+1 ... of n samples: s[count*n*d]. */
+static void flowi_unit_tangents(flow_real *s, int first, int count, int n, int d) {
+    int i, j;
+    for (i = 0; i < count * n; i++)
+        for (j = 0; j < d; j++) s[i * d + j] = j == first + i / n ? 1 : 0;
+}
+
+/* Each +1 or -1, one draw a number. */
+static void flowi_signs(flow_real *s, flow_rng *rng, int count) {
+    int i;
+    for (i = 0; i < count; i++) s[i] = flow_rng_uniform(rng) < FLOWI_R(0.5) ? -1 : 1;
+}
+
 /* g(x) and, from d tangents, logdet += sign log|det(I + J_g)|; keeps (I + J_g)^-1. */
 static int flowi_residual_evaluate(const flowi_residual_parts *r, flow_real *logdet,
                                    flow_real sign, const flow_real *x, int n, int d) {
     int i, j, k, err;
-    for (i = 0; i < n * d * d; i++) r->s[i] = i / (n * d) == i % d ? 1 : 0;
+    flowi_unit_tangents(r->s, 0, d, n, d);
     flow_mlp_forward(&r->net, r->theta, r->g, x, n, r->cache);
     flow_mlp_tangent(&r->net, r->theta, r->jy, r->s, n, d, r->cache);
     for (i = 0; i < n; i++) {
@@ -3300,10 +3314,8 @@ FLOW_API int flow_residual_series(const flow_bijection *b, const flow_real *thet
     while (roulette > 0 && flow_rng_uniform(rng) >= roulette) count++;
     for (i = 0; i < n; i++) estimate[i] = 0;
     for (j = 0; j < rounds; j++) {
-        for (i = 0; i < n * d; i++) {
-            if (probes > 0) r.s[i] = flow_rng_uniform(rng) < FLOWI_R(0.5) ? -1 : 1;
-            else r.s[i] = i % d == j ? 1 : 0;
-        }
+        if (probes > 0) flowi_signs(r.s, rng, n * d);
+        else flowi_unit_tangents(r.s, j, 1, n, d);
         flowi_residual_powers(&r, estimate, n, d, count, terms, roulette, share);
     }
     return flowi_all_finite(estimate, n) ? FLOW_OK : FLOW_E_FINITE;
@@ -4525,11 +4537,12 @@ static void flowi_net_pull(flow_net *net, flow_real *dx, const flow_real *dv, co
                            const flow_real *s, int n, int k, const flowi_mlp_parts *p,
                            int pushed) {
     const int d = net->d, in = net->mlp.in;
-    int i;
+    int i, j;
     flowi_net_rows(net, s, n, k);
     flowi_mlp_pull_all(&net->mlp, net->theta, net->grad, net->din, dv, djv, net->in, net->s, n, k,
                        p, pushed);
-    for (i = 0; i < n * d; i++) dx[i] += net->din[i / d * in + i % d];
+    for (i = 0; i < n; i++)
+        for (j = 0; j < d; j++) dx[i * d + j] += net->din[i * in + j];
 }
 
 static int flowi_net_backward(void *ctx, flow_real *dx, const flow_real *dv, const flow_real *djv,
@@ -4644,15 +4657,14 @@ static int flowi_cnf_differences(flow_cnf *c, flow_real *jv, const flow_real *x,
 /* The tangents s_j of n samples: probes, or e_j for j from `first` on, so that
  * basis[(j*n + i)*d + l] = 1 where l = first + j. */
 static void flowi_cnf_basis(flow_cnf *c, int n, int first) {
-    const int d = c->field.d, count = c->together * n * d;
+    const int d = c->field.d;
     int i;
     if (c->divergence == FLOW_GAUSSIAN) {
         for (i = 0; i < c->tangents; i++) flow_normal_sample(c->rng, c->basis + i * n * d, n, d);
     } else if (c->divergence == FLOW_RADEMACHER) {
-        for (i = 0; i < count; i++)
-            c->basis[i] = flow_rng_uniform(c->rng) < FLOWI_R(0.5) ? -1 : 1;
+        flowi_signs(c->basis, c->rng, c->together * n * d);
     } else {
-        for (i = 0; i < count; i++) c->basis[i] = first + i / (n * d) == i % d ? 1 : 0;
+        flowi_unit_tangents(c->basis, first, c->together, n, d);
     }
 }
 
@@ -4843,14 +4855,15 @@ static int flowi_cnf_pull(flow_cnf *c, flow_real *wx, const flow_real *w, const 
     const int d = c->field.d, n = c->n;
     const flow_real share = flowi_cnf_share(c);
     flow_real *more = c->xh, *zero = c->xh + c->batch * d;
-    int i, k, err = FLOW_OK;
+    int i, j, k, err = FLOW_OK;
     for (i = 0; i < n; i++) c->t[i] = t;
     for (i = 0; i < n * d; i++) wx[i] = zero[i] = 0;
     for (k = 0; k < c->tangents && err >= 0; k += c->together) {
         const int group = flowi_min(c->together, c->tangents - k);
         if (c->together < c->tangents) flowi_cnf_basis(c, n, k);
-        for (i = 0; i < group * n * d; i++)
-            c->jv[i] = -share * wl[i / d % n] * c->basis[i];
+        for (i = 0; i < group * n; i++)
+            for (j = 0; j < d; j++)
+                c->jv[i * d + j] = -share * wl[i % n] * c->basis[i * d + j];
         err = c->field.backward(c->field.ctx, more, k == 0 ? w : zero, c->jv, x, c->t, c->basis, n,
                                 group, c->here);
         for (i = 0; i < n * d; i++) wx[i] += more[i];
