@@ -1605,19 +1605,22 @@ static void flowi_tile(flow_real *c, int row_c, const flow_real *from, int row_f
 }
 
 /* depth rows and cols columns of b, the rest of the panel's COLS columns zero: row by row where the
- * rows of b lie together, else column by column. */
+ * rows of b lie together, else two columns at a time, which fill lines of cache faster than one. */
 static void flowi_pack(flow_real *panel, flowi_view b, int depth, int cols) {
     int j, p;
+    if (cols < FLOWI_COLS) memset(panel, 0, (size_t)(depth * FLOWI_COLS) * sizeof *panel);
     for (p = 0; p < depth && b.col == 1; p++) {
         const flow_real *from = b.at + p * b.row;
         flow_real *to = panel + p * FLOWI_COLS;
         if (cols == FLOWI_COLS) memcpy(to, from, FLOWI_COLS * sizeof *to); /* no loop at all */
         for (j = 0; j < cols && cols < FLOWI_COLS; j++) to[j] = from[j];
-        for (j = cols; j < FLOWI_COLS; j++) to[j] = 0;
     }
-    for (j = 0; j < FLOWI_COLS && b.col != 1; j++)
-        for (p = 0; p < depth; p++)
-            panel[p * FLOWI_COLS + j] = j < cols ? b.at[p * b.row + j * b.col] : 0;
+    for (j = 0; j < cols && b.col != 1; j += 2)
+        for (p = 0; p < depth; p++) {
+            panel[p * FLOWI_COLS + j] = b.at[p * b.row + j * b.col];
+            if (j + 1 < cols)
+                panel[p * FLOWI_COLS + j + 1] = b.at[p * b.row + (j + 1) * b.col];
+        }
 }
 
 /* x moved by i rows and j columns. */
