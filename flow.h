@@ -3580,11 +3580,11 @@ FLOW_API int flow_chain_reverse_kl(flow_chain *c, flow_real *loss, flow_energy_f
 /* ------------------------------------------------------------------------------- 7 network */
 
 /* Blocks of fixed length, so that the loops below have no remainder, and pointers to arrays that do
- * not overlap, which C++ cannot say: both help them become vector code. */
-#if defined(__cplusplus)
-#define FLOWI_RESTRICT
-#else
+ * not overlap, where the language can say so: both help them become vector code. */
+#if defined(__STDC_VERSION__) && __STDC_VERSION__ >= 199901L
 #define FLOWI_RESTRICT restrict
+#else
+#define FLOWI_RESTRICT
 #endif
 #define FLOWI_BLOCK (int)(512 / sizeof(flow_real))
 typedef struct {
