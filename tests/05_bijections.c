@@ -798,6 +798,24 @@ static void test_residual_lines(void) {
     check_line(HUGE_VAL, 0, -1, 0, FLOW_E_SINGULAR);
 }
 
+/* A norm that is looked for in the wrong row: of a diagonal W each row has a singular vector of its
+ * own, and nothing of the others. */
+static void test_residual_diagonal(void) {
+    const flow_residual_spec spec = line_spec(0.5, 0, 0);
+    const flow_bijection b = flow_residual(3, &spec);
+    flow_real cache[300], y[3];
+    int k, j;
+    TEST(b.work + b.cache <= 300);
+    for (k = 0; k < 3; k++) {
+        const flow_real x[3] = {1, 2, 3};
+        flow_real theta[12] = {0}, logdet = 0;
+        for (j = 0; j < 3; j++) theta[4 * j] = j == k ? 5 : 1;
+        TEST_ERR(b.forward(&b, theta, y, &logdet, x, 1, cache), FLOW_OK);
+        for (j = 0; j < 3; j++) TEST_NEAR(y[j], (j == k ? 1.5 : 1.1) * (j + 1), 100 * EPS);
+        TEST_NEAR(logdet, log(1.5) + 2 * log(1.1), 100 * EPS);
+    }
+}
+
 /* Weights that keep a norm above 1: no two points may move apart by more than the bound. */
 static void test_residual_is_lipschitz(void) {
     flow_rng rng = test_rng(8);
@@ -1111,6 +1129,7 @@ int main(void) {
     test_cap();
     test_section("residual");
     test_residual_lines();
+    test_residual_diagonal();
     test_residual_is_lipschitz();
     test_residual_power();
     test_residual_inverse();
