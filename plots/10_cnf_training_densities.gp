@@ -18,16 +18,15 @@ do for [row = 0:1] {
         name = word(sets, i)
         set format y i == 1 ? "% h" : ""
         if (i == 1) { set ylabel "x_2" offset 0.2,0 } else { set ylabel "" }
-        set title bold(name).(row ? ": model" : ": data")
         stats data index name."_density" using ($3 > $4 ? $3 : $4) nooutput
         set cbrange [0:STATS_max]
         set format x row ? "% h" : ""
         column = name eq "moons" ? 1 : name eq "8gaussians" ? 2 : 3
         stats data index "excess" using column name "KL" nooutput
-        if (row) { set label 1 sprintf("%.3f nats above the entropy", KL_max) at 0,-4.22 center \
-                       front textcolor rgb "white" }
-        if (row == 1 && i == words(sets)) { set label 2 \
-            "Brighter is denser: one scale for a set and its model" at screen 0.53, 0.025 center }
+        set title bold(name).(row ? sprintf(": model, +%.3f", KL_max) : ": data")
+        if (row == 1 && i == words(sets)) { set label 1 "+: nats above the entropy". \
+            (cols > 1 ? "; brighter is denser, one scale for a set and its model" : "") \
+            at screen 0.53, 0.025 center }
         plot data index name."_density" using 1:2:(row ? $3 : $4) with image
     }
 }
