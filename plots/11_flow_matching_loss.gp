@@ -10,23 +10,21 @@ load "plots/style.gp"
 set multiplot
 unset key
 set bmargin at screen 0.15; set tmargin at screen 0.88
-set lmargin at screen 0.06; set rmargin at screen 0.42
-set xlabel "training step"
+set lmargin at screen 0.065; set rmargin at screen 0.475
+set xlabel "training steps (thousands)"
 set title "The loss stops at its floor (pale)"
 set ylabel "E|v − u|^2" offset 1,0
 set xrange [0:*]; set yrange [0:*]
-set xtics 4000
 pale(i) = "#A0".substr(word(colors, i), 2, 7)
-plot for [i = 1:words(sets)] data index word(sets, i)."_loss" using 1:3 \
-         with lines lt 1 lw 5 lc rgb pale(i), \
-     for [i = 1:words(sets)] data index word(sets, i)."_loss" using 1:2 with lines lt i
-set lmargin at screen 0.53; set rmargin at screen 0.87
+plot for [i = 1:words(sets)] data index word(sets, i)."_loss" \
+         using ($1/1000):($3 - 0.06):($3 + 0.06) with filledcurves fillcolor rgb pale(i) \
+         fillstyle solid noborder, \
+     for [i = 1:words(sets)] data index word(sets, i)."_loss" using ($1/1000):2 with lines lt i
+set lmargin at screen 0.575; set rmargin at screen 0.985
 set title "Its excess over the floor keeps falling"
 set ylabel "E|v − v*|^2" offset 1,0
 set logscale y; set yrange [*:*]; set format y "%g"
-do for [i = 1:words(sets)] {
-    stats data index word(sets, i)."_loss" using (end = $4) nooutput
-    set label i word(sets, i) at graph 1.02, first end textcolor rgb word(colors, i)
-}
-plot for [i = 1:words(sets)] data index word(sets, i)."_loss" using 1:4 with lines lt i
+set key at graph 0.99, graph 0.98 right top vertical samplen 3
+plot for [i = 1:words(sets)] data index word(sets, i)."_loss" using ($1/1000):4 \
+         with lines lt i title word(sets, i)
 unset multiplot

@@ -11,11 +11,11 @@ load "plots/style.gp"
 set multiplot
 unset key
 set lmargin at screen 0.055; set rmargin at screen 0.485
-set bmargin at screen 0.125; set tmargin at screen 0.88
+set bmargin at screen 0.125; set tmargin at screen 0.86
 set size ratio -1
 set xlabel "x_1" offset 0,0.5; set ylabel "x_2" offset 1.5,0
-set title "Pairs' u (grey), their mean v* (orange), v (blue)"
-set label 1 name.", t = 0.4 to 0.5" at graph 0.02, 0.95
+set title "Pairs' u (grey), their mean v* (orange), v (blue)" offset 0,0.7
+set label 1 name.", t = 0.4 to 0.5" at graph 0.5, 1.03 center textcolor rgb "#666666"
 s = 0.25
 at(a) = $3 >= 0.4 && $3 < 0.5 ? a : 1/0
 plot data index name."_probes" using (at($1)):2:(s*$8):(s*$9) with vectors \
@@ -27,11 +27,11 @@ plot data index name."_probes" using (at($1)):2:(s*$8):(s*$9) with vectors \
 set lmargin at screen 0.58; set rmargin at screen 0.985
 set size noratio
 set logscale y; set format y "%g"
-set xrange [0:1]; set yrange [0.001:30]
+set xrange [0:1]; set yrange [0.001:100]
 set xlabel "t"; set ylabel "mean square"
-set title "The network errs far less than pairs scatter"
+set title "The network errs far less than pairs scatter" offset 0,0
 unset label 1
-set label "E|v* − u|^2, the scatter of pairs" at 0.04, 16
+set label "E|v* − u|^2, the scatter of pairs" at 0.04, 40
 set label "E|v − v*|^2, the network" at 0.04, 0.0014
 set key at graph 0.99, graph 0.02 right bottom vertical samplen 2
 bin(t) = (floor(20*t) + 0.5)/20
