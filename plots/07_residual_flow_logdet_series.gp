@@ -15,7 +15,7 @@ plot data index "cut" using 1:(abs($2 - $3)) with linespoints lt 1
 set title "Cut at random, reweighted: no bias"
 unset logscale y; set format y "%g"
 set xrange [10:30000]; set xtics (16, 256, 4096, 16384); set autoscale y
-set xlabel "draws averaged"; set ylabel "estimate (nats)" offset 1
+set xlabel "draws averaged"; set ylabel "estimate (nats)" offset 0.3
 set label 1 "exact" at graph 0.97,0.60 right textcolor rgb "#6b6b6b"
 set label 2 "bars: ± 2 standard errors" at graph 0.97,0.10 right textcolor rgb color2
 plot data index "roulette" using 1:4 with lines ls 31 lw 2, \

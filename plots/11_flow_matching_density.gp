@@ -18,7 +18,7 @@ do for [row = 0:1] {
         name = word(sets, i)
         if (name ne "file") { set xrange [-4.5:4.5]; set yrange [-4.5:4.5] }
         set format y i == 1 ? "% h" : ""
-        if (i == 1) { set ylabel "x_2" offset 1.5,0 } else { set ylabel "" }
+        if (i == 1) { set ylabel "x_2" offset 0.6,0 } else { set ylabel "" }
         set title bold(name).(row ? ": model" : ": data")
         stats data index name."_density" using ($3 > $4 ? $3 : $4) nooutput
         set cbrange [0:STATS_max]

@@ -19,7 +19,7 @@ if (sets eq "file") { set xtics rotate by -20 }
 do for [i = 1:words(sets)] {
     name = word(sets, i)
     if (name ne "file") { set xrange [-4.5:4.5]; set yrange [-4.5:4.5] }
-    if (i == 1) { set ylabel "x_2" offset 1.5,0 } else { set ylabel ""; set format y "" }
+    if (i == 1) { set ylabel "x_2" offset 0.6,0 } else { set ylabel ""; set format y "" }
     set title name
     plot data index name."_density" using 1:2:4 with image, \
          "" index name."_euler" using 1:2 every :::7::7 with points ls 11

@@ -13,7 +13,7 @@ unset key
 set lmargin at screen 0.055; set rmargin at screen 0.485
 set bmargin at screen 0.125; set tmargin at screen 0.86
 set size ratio -1
-set xlabel "x_1" offset 0,0.5; set ylabel "x_2" offset 1.5,0
+set xlabel "x_1" offset 0,0.5; set ylabel "x_2" offset 0.6,0
 set title "Pairs' u (grey), their mean v* (orange), v (blue)" offset 0,0.7
 set label 1 name.", t = 0.4 to 0.5" at graph 0.5, 1.03 center textcolor rgb "#666666"
 s = 0.25

@@ -33,7 +33,7 @@ do for [i = 1:4] {
     set tmargin at screen 0.57; set bmargin at screen 0.115
     set yrange [far ? -58 : -3.2 : far ? 58 : 3.2]; step = far ? 20 : 1; set ytics step
     if (i == 1 || i == 4) { set format y "%g" } else { set format y "" }
-    set ylabel (i == 1 ? "x_t of samples" : "") offset 0.3,0; set xlabel "time t"
+    set ylabel (i == 1 ? "x_t of samples" : "") offset -0.6,0; set xlabel "time t"
     plot for [k = 4:43:3] data index name."_path" using 1:k with lines lt 1 lw 1 dt solid \
         lc rgb (k < 24 ? color3 : color4)
 }

@@ -13,7 +13,7 @@ set palette defined (0 "white", 1 "#BFDCEC", 2 "#8CC0DE")
 set label 1 bold("A network trained for velocities knows the score")." (t = 0.6)" \
     at screen 0.06,0.965
 set tmargin at screen 0.88; set bmargin at screen 0.13
-set xlabel "x_1" offset 0,0.5; set ylabel "x_2" offset 1.5,0
+set xlabel "x_1" offset 0,0.5; set ylabel "x_2" offset 0.6,0
 s = 0.07
 do for [k = 0:1] {
     set lmargin at screen k ? 0.55 : 0.06; set rmargin at screen k ? 0.98 : 0.49
