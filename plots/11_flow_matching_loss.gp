@@ -10,7 +10,7 @@ load "plots/style.gp"
 set multiplot
 unset key
 set bmargin at screen 0.15; set tmargin at screen 0.88
-set lmargin at screen 0.065; set rmargin at screen 0.475
+set lmargin at screen 0.08; set rmargin at screen 0.48
 set xlabel "training steps (thousands)"
 set title "The loss stops at its floor (pale)"
 set ylabel "E|v − u|^2" offset 1,0
@@ -20,7 +20,7 @@ plot for [i = 1:words(sets)] data index word(sets, i)."_loss" \
          using ($1/1000):($3 - 0.06):($3 + 0.06) with filledcurves fillcolor rgb pale(i) \
          fillstyle solid noborder, \
      for [i = 1:words(sets)] data index word(sets, i)."_loss" using ($1/1000):2 with lines lt i
-set lmargin at screen 0.575; set rmargin at screen 0.985
+set lmargin at screen 0.585; set rmargin at screen 0.985
 set title "Its excess over the floor keeps falling"
 set ylabel "E|v − v*|^2" offset 1,0
 set logscale y; set yrange [*:*]; set format y "%g"

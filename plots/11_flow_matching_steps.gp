@@ -29,8 +29,8 @@ set border 3; set grid; set xtics nomirror; set ytics nomirror
 set size noratio
 set lmargin at screen 0.075; set rmargin at screen 0.985
 set tmargin at screen 0.53; set bmargin at screen 0.105
-set logscale x 2; set logscale y
 set xrange [0.9:142]; set yrange [*:*]; set format y "%g"
+set logscale x 2; set logscale y
 set xlabel "Euler steps N"; set ylabel "W_2 to held-out data" offset 1,0
 array w2[8*words(sets)]; array floor_[words(sets)]
 do for [i = 1:words(sets)] {
