@@ -1699,8 +1699,9 @@ static void flowi_shared_product(flow_real *c, int row_c, int col_c, flowi_view 
     flowi_product(c, row_c, col_c, start, a, b, m, n, k);
 }
 
-/* A row of A times a column of B, k numbers that lie together, in as many sums as make a vector. */
-#define FLOWI_SUMS (int)(64 / sizeof(flow_real))
+/* A row of A times a column of B, k numbers that lie together, in as many sums as make a vector,
+ * which is at most a line of cache. */
+#define FLOWI_SUMS (int)FLOWI_LINE
 static flow_real flowi_row_product(const flow_real *a, const flow_real *b, int k) {
     flow_real sum[FLOWI_SUMS] = {0}, rest = 0;
     int p, q;

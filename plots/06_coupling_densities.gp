@@ -13,12 +13,12 @@ set label 1 bold("Scales let a coupling match its target; ")."NICE, which keeps 
     "falls behind" at screen 0.01,0.972
 set label 3 "(+: nats above the entropy)" at screen 0.99,0.972 right textcolor rgb "#666666"
 do for [row = 1:3] {
-    block = "density_".word("moons 8gaussians checkerboard", row)
+    name = word("moons 8gaussians checkerboard", row)
+    block = "density_".name
     reach = row == 1 ? 3.7 : 4.5
     set xrange [-reach:reach]; set yrange [-reach:reach]
-    set title word("moons 8gaussians checkerboard", row) offset 0,-0.6
-    plot data index "data_".word("moons 8gaussians checkerboard", row) every 4 \
-         using 1:2 with points ls 11
+    set title name offset 0,-0.6
+    plot data index "data_".name every 4 using 1:2 with points ls 11
     unset label 1; unset label 3
     # One scale a row, from RealNVP's humps; a bright thread of a few pixels must not set it.
     stats data index block using 4 nooutput

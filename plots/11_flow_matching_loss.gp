@@ -17,7 +17,7 @@ set ylabel "E|v − u|^2" offset 1,0
 set xrange [0:*]; set yrange [0:*]
 pale(i) = "#A0".substr(word(colors, i), 2, 7)
 plot for [i = 1:words(sets)] data index word(sets, i)."_loss" \
-         using ($1/1000):($3 - 0.06):($3 + 0.06) with filledcurves fillcolor rgb pale(i) \
+         using ($1/1000):(0.99*$3):(1.01*$3) with filledcurves fillcolor rgb pale(i) \
          fillstyle solid noborder, \
      for [i = 1:words(sets)] data index word(sets, i)."_loss" using ($1/1000):2 with lines lt i
 set lmargin at screen 0.585; set rmargin at screen 0.985
