@@ -284,6 +284,20 @@ FLOW_API int flow_toy_mixture(flow_mixture *m, int set);
  * held-out loss can be lower. */
 FLOW_API flow_real flow_toy_entropy(int set);
 
+/* Four energies U = -log p + const [Rezende and Mohamed 2015, table 1], which = 1, 2, 3 or 4, for
+ * reverse KL: u[n] = U and du[n*2] = dU/dz at z[n*2].
+ *
+ *     U1 = ((|z| - 2)/0.4)^2/2 + E(p, q),   p = (z1 - 2)/0.6,    q = (z1 + 2)/0.6
+ *     U2 = p^2/2,                           p = (z2 - w1)/0.4
+ *     U3 = E(p, q),                         p = (z2 - w1)/0.35,  q = (z2 - w1 + w2)/0.35
+ *     U4 = E(p, q),                         p = (z2 - w1)/0.4,   q = (z2 - w1 + w3)/0.35
+ *     E(p, q) = -log(e^(-p^2/2) + e^(-q^2/2)): two humps or ribbons
+ *     w1 = sin(pi z1/2),  w2 = 3 exp(-((z1 - 1)/0.6)^2/2),  w3 = 3 sigmoid((z1 - 1)/0.3)
+ *
+ * U2, U3 and U4 are bounded along z1: exp(-U) has a finite integral only with a term of the
+ * caller's that grows there. */
+FLOW_API void flow_toy_energy(int which, flow_real *u, flow_real *du, const flow_real *z, int n);
+
 /* ---------------------------------------------------------------------------- 5 BIJECTIONS
  * A bijection is an invertible map y = f(x; theta) of d numbers with a tractable log|det dy/dx|.
  * Every kind is this one struct of functions; a chain (section 6) composes them, and a new kind
@@ -2316,6 +2330,52 @@ FLOW_API int flow_toy_mixture(flow_mixture *m, int set) {
         cov[4 * k] = cov[4 * k + 3] = std * std;
     }
     return flow_mixture_init(m, weight, mean, cov, 8, 2);
+}
+
+/* E(p, q) = min(p^2, q^2)/2 - log(1 + e^-|p^2 - q^2|/2), where nothing underflows. Its derivative
+ * is *share p by p and (1 - *share) q by q. */
+static inline flow_real flowi_toy_either(flow_real p, flow_real q, flow_real *share) {
+    const flow_real half_p = p * p / 2, half_q = q * q / 2, over = half_q - half_p;
+    *share = flowi_sigmoid(over);
+    return flowi_choose(over, half_p, half_q) - flowi_softplus(-flowi_fabs(over));
+}
+
+static void flowi_toy_ring_energy(flow_real *u, flow_real *du, const flow_real *z, int n) {
+    int i;
+    for (i = 0; i < n; i++) {
+        const flow_real x = z[2 * i], y = z[2 * i + 1];
+        const flow_real r = flowi_sqrt(x * x + y * y) + FLOWI_R(1e-30); /* no 0/0 in the centre */
+        const flow_real ring = (r - 2) / FLOWI_R(0.4), pull = ring / (FLOWI_R(0.4) * r);
+        const flow_real p = (x - 2) / FLOWI_R(0.6), q = (x + 2) / FLOWI_R(0.6);
+        flow_real share;
+        u[i] = ring * ring / 2 + flowi_toy_either(p, q, &share);
+        du[2 * i] = pull * x + (share * p + (1 - share) * q) / FLOWI_R(0.6);
+        du[2 * i + 1] = pull * y;
+    }
+}
+
+/* U2, U3 and U4 at one point. How w2 or w3 changes with z1 is dw. */
+static flow_real flowi_toy_wave_energy(int which, flow_real *du, const flow_real *z) {
+    const flow_real s = which == 3 ? FLOWI_R(0.35) : FLOWI_R(0.4), turn = FLOWI_PI / 2;
+    const flow_real e = (z[0] - 1) / FLOWI_R(0.6), step = flowi_sigmoid(2 * e);
+    const flow_real w = 3 * (which == 3 ? flowi_exp(-e * e / 2) : step);
+    const flow_real dw = (which == 3 ? -e * w : 2 * w * (1 - step)) / FLOWI_R(0.6);
+    const flow_real off = z[1] - flowi_sin(turn * z[0]), doff = -turn * flowi_cos(turn * z[0]);
+    const flow_real p = off / s, q = (off + w) / FLOWI_R(0.35);
+    flow_real share = 1;
+    const flow_real u = which == 2 ? p * p / 2 : flowi_toy_either(p, q, &share);
+    const flow_real by_p = share * p / s, by_q = (1 - share) * q / FLOWI_R(0.35);
+    du[0] = by_p * doff + by_q * (doff + dw);
+    du[1] = by_p + by_q;
+    return u;
+}
+
+FLOW_API void flow_toy_energy(int which, flow_real *u, flow_real *du, const flow_real *z, int n) {
+    int i;
+    FLOW_ASSERT(which >= 1 && which <= 4);
+    if (which == 1) flowi_toy_ring_energy(u, du, z, n);
+    else
+        for (i = 0; i < n; i++) u[i] = flowi_toy_wave_energy(which, du + 2 * i, z + 2 * i);
 }
 
 /* ---------------------------------------------------------------------------- 5 bijections */

@@ -123,39 +123,17 @@ static void fold(chapter *c, double wu) {
 /* ---- four energies [Rezende and Mohamed 2015, table 1] --------------------------------------- */
 
 typedef struct {
-    int which;                /* 1 to 4 */
+    int which;                /* 1 to 4, of flow_toy_energy */
     double log_z, beta, rest; /* the flow sees beta U; every call adds the mean of (1 - beta) U */
     double off;               /* how far the mass of its flows is from 1, at most */
 } target;
-
-/* U1 = ((|z| - 2)/0.4)^2/2 - log(e^(-p^2/2) + e^(-q^2/2)), p, q = (z1 -+ 2)/0.6;  U2 = p^2/2;
- * U3, U4 = -log(e^(-p^2/2) + e^(-q^2/2)), p = (z2 - w1)/0.4 (U3: 0.35), q = (z2 - w1 + w)/0.35,
- * w1 = sin(pi z1/2), w = 3 exp(-((z1 - 1)/0.6)^2/2) in U3, 3 sigmoid((z1 - 1)/0.3) in U4. */
-static double potential(int which, const double *z, double *du) {
-    const double r = sqrt(dot(z, z, 2)) + 1e-300, ring = which == 1 ? (r - 2) / 0.4 : 0;
-    double p = (z[0] - 2) / 0.6, q = (z[0] + 2) / 0.6, dp[2] = {1 / 0.6, 0}, dq[2] = {1 / 0.6, 0};
-    if (which > 1) {
-        const double e = (z[0] - 1) / 0.6, bump = exp(-e * e / 2), step = 1 / (1 + exp(-2 * e));
-        const double w = which == 3 ? 3 * bump : 3 * step;
-        const double dw = which == 3 ? -5 * e * bump : 10 * step * (1 - step);
-        const double s = which == 3 ? 0.35 : 0.4, turn = CHAPTER_PI / 2;
-        const double dw1 = turn * cos(turn * z[0]);
-        p = (z[1] - sin(turn * z[0])) / s, dp[0] = -dw1 / s, dp[1] = 1 / s;
-        q = (p * s + w) / 0.35, dq[0] = (dw - dw1) / 0.35, dq[1] = 1 / 0.35;
-        if (which == 2) q = 1e9; /* no second ribbon */
-    }
-    const double far = (p * p - q * q) / 2, share = 1 / (1 + exp(far));
-    for (int j = 0; j < 2; j++)
-        du[j] = ring / 0.4 * z[j] / r + share * p * dp[j] + (1 - share) * q * dq[j];
-    return ring * ring / 2 + fmin(p * p, q * q) / 2 - log1p(exp(-fabs(far)));
-}
 
 /* beta (U + envelope). U2 to U4 do not grow along z1, so that exp(-U) has no finite integral: the
  * envelope sum_i softplus(10 (|z_i| - 4)) keeps all four within [-4, 4]^2, softly. */
 static int energy(void *ctx, double *u, double *du, const double *z, int n) {
     target *t = (target *)ctx;
+    flow_toy_energy(t->which, u, du, z, n);
     for (int i = 0; i < n; i++, z += 2, du += 2) {
-        u[i] = potential(t->which, z, du);
         for (int j = 0; j < 2; j++) {
             const double over = 10 * (fabs(z[j]) - 4);
             u[i] += fmax(over, 0) + log1p(exp(-fabs(over)));

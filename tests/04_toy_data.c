@@ -469,6 +469,68 @@ static void test_pinwheel(void) {
     TEST_ERR(flow_toy_logprob(FLOW_TOY_PINWHEEL, logp, x, 1), FLOW_E_UNKNOWN);
 }
 
+/* ---- energies -------------------------------------------------------------------------------- */
+
+/* Table 1 of Rezende and Mohamed 2015 as it is printed there. */
+static double paper_energy(int which, double z1, double z2) {
+    const double ring = (sqrt(z1 * z1 + z2 * z2) - 2) / 0.4, bump = (z1 - 1) / 0.6;
+    const double w1 = sin(2 * pi * z1 / 4), w2 = 3 * exp(-0.5 * bump * bump);
+    const double w3 = 3 / (1 + exp(-(z1 - 1) / 0.3)), off = z2 - w1;
+    const double a = (z1 - 2) / 0.6, b = (z1 + 2) / 0.6, c = (off + w2) / 0.35;
+    const double d = (off + w3) / 0.35, narrow = off / 0.35, wide = off / 0.4;
+    switch (which) {
+    case 1: return 0.5 * ring * ring - log(exp(-0.5 * a * a) + exp(-0.5 * b * b));
+    case 2: return 0.5 * wide * wide;
+    case 3: return -log(exp(-0.5 * narrow * narrow) + exp(-0.5 * c * c));
+    default: return -log(exp(-0.5 * wide * wide) + exp(-0.5 * d * d));
+    }
+}
+
+/* A constant, a sign, a ribbon or a slope that is not the paper's. */
+static void test_energies(void) {
+    enum { POINTS = 500 };
+    flow_rng rng = test_rng(10);
+    static flow_real z[2 * POINTS], u[POINTS], du[2 * POINTS];
+    const double h = 1e-5;
+    int which, i, j;
+    flow_uniform_sample(&rng, z, -3, 3, POINTS, 2);
+    for (which = 1; which <= 4; which++) {
+        flow_toy_energy(which, u, du, z, POINTS);
+        for (i = 0; i < POINTS; i++) {
+            const double x = (double)z[2 * i], y = (double)z[2 * i + 1];
+            const double want = paper_energy(which, x, y);
+            TEST_NEAR(u[i], want, 20 * EPS * (1 + want));
+            for (j = 0; j < 2; j++) {
+                const double dx = j == 0 ? h : 0, dy = j == 1 ? h : 0;
+                const double slope = (paper_energy(which, x + dx, y + dy) -
+                                      paper_energy(which, x - dx, y - dy)) / (2 * h);
+                TEST_NEAR(du[2 * i + j], slope, 1e-7 + 100 * EPS * (1 + want));
+            }
+        }
+    }
+    TEST_ASSERT_TRIPS(flow_toy_energy(0, u, du, z, 1));
+    TEST_ASSERT_TRIPS(flow_toy_energy(5, u, du, z, 1));
+}
+
+/* Where the sum of the table underflows: the nearer hump or ribbon alone is left. And the centre of
+ * the ring, where the slope of |z| does not exist and counts as none. */
+static void test_energies_far_and_central(void) {
+    const flow_real z[4] = {30, 40, 0, 0};
+    flow_real u[2], du[4];
+    flow_toy_energy(1, u, du, z, 2);
+    TEST_NEAR(u[0], 120 * 120 / 2.0 + 28 * 28 / 0.72, 2e4 * EPS);
+    TEST_NEAR(du[0], 120 / 0.4 * 0.6 + 28 / 0.36, 2e3 * EPS);
+    TEST_NEAR(du[1], 120 / 0.4 * 0.8, 2e3 * EPS);
+    TEST_NEAR(u[1], 25 / 2.0 + 4 / 0.72 - log(2), 100 * EPS);
+    TEST_NEAR(du[2], 0, 0);
+    TEST_NEAR(du[3], 0, 0);
+    flow_toy_energy(3, u, du, z, 1); /* z2 - w1 = 40, as z2 - w1 + w2 */
+    TEST_NEAR(u[0], 40 * 40 / 0.245 - log(2), 2e4 * EPS);
+    flow_toy_energy(4, u, du, z, 1);
+    TEST_NEAR(u[0], 40 * 40 / 0.32, 2e4 * EPS);
+    TEST_NEAR(du[1], 40 / 0.16, 2e3 * EPS);
+}
+
 int main(void) {
     test_section("names");
     test_names();
@@ -487,5 +549,8 @@ int main(void) {
     test_sums();
     test_section("pinwheel");
     test_pinwheel();
+    test_section("energies");
+    test_energies();
+    test_energies_far_and_central();
     return test_done();
 }

@@ -144,26 +144,9 @@ typedef struct {
     flow_real *data, *x0, *x1, *x, *u, *t, *logp;
 } bench;
 
-/* U(z) = ((|z| - 2)/0.4)^2/2 - log(e^(-p^2/2) + e^(-q^2/2)),  p, q = (z_1 -+ 2)/0.6, the logarithm
- * as softplus((p^2 - q^2)/2) - p^2/2     [Rezende and Mohamed 2015, table 1] */
 static int ring_energy(void *ctx, flow_real *u, flow_real *du, const flow_real *z, int n) {
-    bench *b = (bench *)ctx;
-    flow_real *far = b->t, *share = b->logp;
-    int i;
-    for (i = 0; i < n; i++) {
-        const flow_real p = (z[2 * i] - 2) / FLOWI_R(0.6), q = (z[2 * i] + 2) / FLOWI_R(0.6);
-        far[i] = (p * p - q * q) / 2;
-    }
-    flow_activation(FLOW_SOFTPLUS, u, share, NULL, far, n);
-    for (i = 0; i < n; i++) {
-        const flow_real *at = z + 2 * i;
-        const flow_real p = (at[0] - 2) / FLOWI_R(0.6), q = (at[0] + 2) / FLOWI_R(0.6);
-        const flow_real r = flowi_sqrt(at[0] * at[0] + at[1] * at[1]) + FLOWI_R(1e-30);
-        const flow_real ring = (r - 2) / FLOWI_R(0.4), pull = ring / (FLOWI_R(0.4) * r);
-        u[i] = ring * ring / 2 + p * p / 2 - u[i];
-        du[2 * i] = pull * at[0] + ((1 - share[i]) * p + share[i] * q) / FLOWI_R(0.6);
-        du[2 * i + 1] = pull * at[1];
-    }
+    (void)ctx;
+    flow_toy_energy(1, u, du, z, n);
     return FLOW_OK;
 }
 
