@@ -219,12 +219,13 @@ static double survey(chapter *c, const char *name, flow_chain *chain, target *t)
     return kl;
 }
 
-/* What remains of a chain when only its first 0, 2, 4 ... 32 planar layers are left. */
-static void write_layers(chapter *c, const flow_chain *chain, target *t, flow_rng *rng) {
+/* What remains of a chain when only its first 0, 2, 4 ... 32 planar layers are left. On its way the
+ * density may leave the square, so the mass there is not counted: t is a copy. */
+static void write_layers(chapter *c, const flow_chain *chain, target t, flow_rng *rng) {
     for (int k = 0; k <= 32; k = k ? 2 * k : 2) {
         flow_chain part;
         stack(c, &part, k, chain, FLOW_FROM_NOISE, rng);
-        survey(c, chapter_text("after%02d", k), &part, t);
+        survey(c, chapter_text("after%02d", k), &part, &t);
         flow_chain_free(&part);
     }
 }
@@ -244,7 +245,7 @@ static void one_energy(chapter *c, target *t, int steps, int show, double *kl, f
         kl[k] = survey(c, chapter_text("U%d_K%02d", e, depth[k]), &chain[k], t);
     chapter_block(c, chapter_text("final%02d", e), "KL of 2, 8, 32 layers");
     chapter_row(c, kl, 3);
-    if (e == show) write_layers(c, &chain[2], t, rng);
+    if (e == show) write_layers(c, &chain[2], *t, rng);
     for (int k = 0; k < 3; k++) flow_chain_free(&chain[k]);
 }
 
@@ -277,7 +278,7 @@ static void moons(chapter *c, int steps, flow_rng *rng) {
     chapter_block(c, "steps00", "step layers excess");
     train(c, &chain, NULL, 0, steps, rng);
     flow_toy_sample(FLOW_TOY_MOONS, rng, x, NULL, n);
-    gap = chapter_excess(c, &chain, FLOW_TOY_MOONS, x, n, "log q of the moons", &error);
+    gap = chapter_excess(c, chapter_chain_logprob, &chain, FLOW_TOY_MOONS, x, n, &error);
     if (n < 10000) limit += 5 * sqrt(2 * limit / n); /* log p - log q has variance 2 KL */
     chapter_below(c, "two moons: held-out NLL - entropy, nats", gap, limit);
     chapter_try(c, flow_quadrature(&mass, chapter_chain_logprob, &chain, -8, 8, 200, 2),

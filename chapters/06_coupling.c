@@ -273,9 +273,9 @@ static void one_model(chapter *c, results *r, int kind, int set, flow_rng *rng) 
     flow_toy_sample(toy, rng, x, NULL, DRAWN);
     chapter_try(c, flow_chain_fit(&m.flow, x, DRAWN), "the first scale");
     if (c->quick) /* at least, training should help */
-        limit = chapter_excess(c, &m.flow, toy, r->x, c->n, "held-out points", &error);
+        limit = chapter_excess(c, chapter_chain_logprob, &m.flow, toy, r->x, c->n, &error);
     r->step[kind] += train(c, r, &m.flow, name + 2, set, rng) / SETS;
-    *got = chapter_excess(c, &m.flow, toy, r->x, c->n, "held-out points", &error);
+    *got = chapter_excess(c, chapter_chain_logprob, &m.flow, toy, r->x, c->n, &error);
     if (limit > 0) chapter_below(c, name, *got, limit + (c->n < 10000 ? 5 * error : 0));
     else chapter_say(c, name, *got, "no bound: it keeps volumes");
     examine(c, r, &m.flow, kind, rng);

@@ -243,7 +243,7 @@ static void trained(chapter *c, int k, flow_rng *rng) {
     train(c, &flow, set, steps, plan[k].rate, rng);
     spec.power = 0; /* one power iteration a step while training; now the norms are made exact */
     flow_toy_sample(set, rng, x, NULL, points);
-    above = chapter_excess(c, &flow, set, x, points, "the flow's density", &error);
+    above = chapter_excess(c, chapter_chain_logprob, &flow, set, x, points, &error);
     chapter_try(c, flow_quadrature(&mass, chapter_chain_logprob, &flow, -8, 8, c->quick ? 80 : 256,
                                    2), "the integral");
     write_density(c, &flow, name);

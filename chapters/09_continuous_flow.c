@@ -138,10 +138,6 @@ static void check_continuity(chapter *c, example *f) {
     chapter_near(c, "  with v 5% too fast it stays at", 0.05, wrong[3], 0.005);
 }
 
-static int cnf_logprob(void *cnf, double *logp, const double *x, int n) {
-    return flow_cnf_logprob((flow_cnf *)cnf, logp, x, n);
-}
-
 /* T^-1 is the same equation run from t = 1 to 0: so T is invertible for any smooth v (E's "why?"),
  * up to the solver's errors. Those of 4, 8 ... steps, averaged over data: of log p_1, which chapter
  * 10 trains by; of the total mass 1; of T(T^-1(x)), where RK4's leading errors cancel. (In C's
@@ -159,7 +155,7 @@ static void check_solver(chapter *c, example *f, flow_rng *rng, int method) {
         memcpy(back, x, 2 * (size_t)n * sizeof *x);
         chapter_try(c, flow_cnf_init(&cnf, f->cnf.field, method, steps, 256), "the solver");
         chapter_try(c, flow_cnf_logprob(&cnf, logp, x, n), "log p_1");
-        chapter_try(c, flow_quadrature(&mass, cnf_logprob, &cnf, -6, 6, 40, 2), "the mass");
+        chapter_try(c, flow_quadrature(&mass, chapter_cnf_logprob, &cnf, -6, 6, 40, 2), "the mass");
         chapter_try(c, flow_cnf_transport(&cnf, back, NULL, 1, 0, n), "T^-1");
         chapter_try(c, flow_cnf_transport(&cnf, back, NULL, 0, 1, n), "T");
         flow_cnf_free(&cnf);

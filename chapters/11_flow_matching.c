@@ -56,23 +56,19 @@ static void draw(task *k, double *x, int n) {
 /* The shuffled rows of a file, the last fifth held out. It may have any scale: column j becomes
  * (number - mean)/deviation, and goes back when written. */
 static void load(chapter *c, task *k, const char *file) {
-    int all, *order;
-    double *x = chapter_data(c, file, 2, &all);
+    int all;
+    double cov[4];
+    k->train = chapter_data_shuffled(c, &k->rng, file, 2, &all);
     if (all < 50) chapter_stop(c, 1, "%s: %d points, at least 50 are needed", file, all);
-    order = (int *)chapter_alloc(c, (size_t)all);
-    flow_rng_permutation(&k->rng, order, all);
     k->n = all / 5;
     k->rows = all - k->n;
-    k->train = chapter_alloc(c, 2 * (size_t)all);
+    chapter_moments(k->mean, cov, k->train, all, 2);
     for (int j = 0; j < 2; j++) {
-        double square = 0;
-        for (int i = j; i < 2 * all; i += 2) k->mean[j] += x[i] / all;
-        for (int i = j; i < 2 * all; i += 2) square += (x[i] - k->mean[j]) * (x[i] - k->mean[j]);
-        k->scale[j] = sqrt(square / all);
+        k->scale[j] = sqrt(cov[3 * j]);
         if (!(k->scale[j] > 1e-12 * fabs(k->mean[j]) && k->scale[j] < 1e150))
             chapter_stop(c, 1, "%s: column %d is constant, or varies too far", file, j + 1);
-        for (int i = 0; i < all; i++)
-            k->train[2 * i + j] = (x[2 * order[i] + j] - k->mean[j]) / k->scale[j];
+        for (int i = j; i < 2 * all; i += 2)
+            k->train[i] = (k->train[i] - k->mean[j]) / k->scale[j];
     }
 }
 
@@ -260,9 +256,8 @@ static void begin(chapter *c, task *k, int set, const char *file) {
     k->n = c->quick ? c->n / 3 + 1 : c->n;
     k->rows = 20000;
     flow_rng_init(&k->rng, c->seed);
-    k->train = chapter_alloc(c, 2 * (size_t)(k->rows + k->n));
     if (file) load(c, k, file);
-    else draw(k, k->train, k->rows + k->n);
+    else draw(k, k->train = chapter_alloc(c, 2 * (size_t)(k->rows + k->n)), k->rows + k->n);
     k->held = k->train + 2 * k->rows;
     place_probes(c, k);
     chapter_try(c, flow_net_init(&k->net, 2, 0, WIDTH, DEPTH, FLOW_SILU, 256, &k->rng), "net");

@@ -310,19 +310,23 @@ static inline double chapter_mean(const double *v, int n, double *error) {
     return mean;
 }
 
-/* The log-density of a flow_chain, as flow_quadrature asks for it. */
+/* The log-density of a flow_chain and of a flow_cnf, as flow_quadrature asks for it. */
 static inline int chapter_chain_logprob(void *chain, double *logp, const double *x, int n) {
     return flow_chain_logprob((flow_chain *)chain, logp, x, n);
 }
 
-/* Mean and standard error of log p(x) - log q(x) over points x[n*2] of a toy set p, q a chain: the
- * NLL less the entropy, an estimate of KL(p|q) with less noise than the NLL has, since both see the
- * same points. what: for the message when q fails. */
-static inline double chapter_excess(chapter *c, flow_chain *q, int toy, const double *x, int n,
-                                    const char *what, double *error) {
+static inline int chapter_cnf_logprob(void *cnf, double *logp, const double *x, int n) {
+    return flow_cnf_logprob((flow_cnf *)cnf, logp, x, n);
+}
+
+/* Mean and standard error of log p(x) - log q(x) over points x[n*2] of a toy set p: the NLL of the
+ * model q less the entropy, an estimate of KL(p|q) with less noise than the NLL has, since both see
+ * the same points. */
+static inline double chapter_excess(chapter *c, flow_logprob_fn logprob, void *q, int toy,
+                                    const double *x, int n, double *error) {
     double *logq = chapter_alloc(c, 2 * (size_t)n), *logp = logq + n;
     chapter_try(c, flow_toy_logprob(toy, logp, x, n), "the true density");
-    chapter_try(c, flow_chain_logprob(q, logq, x, n), what);
+    chapter_try(c, logprob(q, logq, x, n), "the model's density");
     for (int i = 0; i < n; i++) logp[i] -= logq[i];
     return chapter_mean(logp, n, error);
 }
