@@ -223,8 +223,9 @@ static void check_steps(chapter *c, task *k) {
     chapter_near(c, of(k, ": ", "W2 after 1 Euler step"), sqrt(width), w2[0], 0.3 * sqrt(width));
     chapter_below(c, of(k, ": ", "W2 after 64 / data to data"), w2[6] / floor,
                   (c->quick ? 1.25 : 1.1) * exp(4 * 0.3 / sqrt(blocks)));
-    chapter_above(c, of(k, ": ", "W2 after 1 / after 64"), w2[0] / w2[6],
-                  k->set < 0 || blocks < 8 || c->quick ? 2 : 5);
+    if (k->set < 0) chapter_say(c, of(k, ": ", "W2 after 1 / after 64"), w2[0] / w2[6], "");
+    else chapter_above(c, of(k, ": ", "W2 after 1 / after 64"), w2[0] / w2[6],
+                       blocks < 8 || c->quick ? 2 : 5);
     flow_cnf_free(&euler);
 }
 
