@@ -388,7 +388,8 @@ FLOW_API flow_bijection flow_autoregressive(int d, const flow_conditioner *spec)
 
 /* Residual: y = x + g(x), g a network whose weights are divided by their spectral norms so that
  * Lip(g) <= bound < 1: invertible by Banach's fixed point theorem [i-ResNet: Behrmann et al. 2019].
- *   log|det dy/dx| = log|det(I + J_g)|, exact: d tangents and an LU a sample
+ *   log|det dy/dx| = log|det(I + J_g)|, exact: d tangents and an LU a sample. With ReLU J_g jumps,
+ *   and the gradient of a likelihood lacks what the moving of these places adds to it
  *   inverse: x <- y - g(x) until |x - (y - g(x))|/(1 - bound) <= tol; FLOW_E_CONVERGE */
 typedef struct {
     int width, depth, act; /* act: 1-Lipschitz, FLOW_TANH, FLOW_RELU or FLOW_LIPSWISH */
@@ -510,7 +511,7 @@ typedef struct {
 
 /* theta holds, layer by layer, W_l[out_l*in_l] (row: one output) and b_l[out_l]. */
 FLOW_API int flow_mlp_params(const flow_mlp *m);
-/* Length of cache[] for n samples: (7 depth + 2) n width reals. */
+/* Length of cache[] for n samples: (7 depth + 2) n width reals, below 2^31. */
 FLOW_API int flow_mlp_cache(const flow_mlp *m, int n);
 /* W, b ~ U(-1/sqrt(in_l), 1/sqrt(in_l)). One draw a parameter. */
 FLOW_API void flow_mlp_init(const flow_mlp *m, flow_real *theta, flow_rng *rng);
@@ -599,7 +600,8 @@ FLOW_API int flow_opt_step(flow_opt *o, flow_real *theta, flow_real *grad);
 FLOW_API flow_real flow_schedule_cosine(long step, long total);
 /* Linear warm-up: min(1, (step + 1)/warmup). */
 FLOW_API flow_real flow_schedule_warmup(long step, long warmup);
-/* Scales grad so that |grad| <= limit; returns |grad| as it was. */
+/* Scales grad so that |grad| <= limit; returns |grad| as it was. Of numbers that are not finite it
+ * leaves some, for flow_opt_step to refuse. */
 FLOW_API flow_real flow_clip_norm(flow_real *grad, flow_real limit, int count);
 /* Exponential moving average: average += (1 - decay)(theta - average). */
 FLOW_API void flow_ema_update(flow_real *average, const flow_real *theta, flow_real decay,
@@ -678,7 +680,8 @@ FLOW_API int flow_ode_step_backward(flow_ode *s, flow_ode_fn f, flow_ode_vjp_fn 
  * your own are all this one type.
  *   velocity   v[n*d] = v(x[n*d], t[n])
  *   tangent    the same, and jv[k*n*d] = (dv/dx) s[k*n*d] for k tangents of each sample; may be
- *              NULL: then central differences of the velocity are used (error about 1e-10)
+ *              NULL: then central differences of the velocity are used (where |x| is about 1 their
+ *              error is about 1e-10, in float 5e-5; it grows with |x|)
  *   backward   for training, else NULL: of the sum over samples of dv'v + sum_j djv_j'(dv/dx)s_j,
  *              dx[n*d] = the gradient in x, grad[params] += the gradient in the parameters
  *   keeps      how many reals a sample tangent can leave for backward to read, with k tangents;
@@ -705,10 +708,10 @@ FLOW_API flow_field flow_field_of(int d, int (*velocity)(void *ctx, flow_real *v
                                                          int n),
                                   void *ctx);
 
-/* The field of a velocity network without condition (or with net->in's condition columns left to
- * the caller's own field); any n, a batch at a time, but one batch with kept. It keeps phi and
- * phi' of each layer and z' of each tangent, (2 + k) depth width reals a sample; depth width more
- * with SiLU and LipSwish, whose phi'' is made of z. */
+/* The field of a velocity network without condition (flow_given_field sets one). velocity and
+ * tangent take any n, a batch at a time; backward, and tangent with kept, one batch of the network.
+ * It keeps phi and phi' of each layer and z' of each tangent, (2 + k) depth width reals a sample;
+ * depth width more with SiLU and LipSwish, whose phi'' is made of z. */
 FLOW_API flow_field flow_net_field(flow_net *net);
 
 /* The flow of a field: transport of points and of their log-density,
@@ -774,6 +777,8 @@ FLOW_API int flow_cnf_train(flow_cnf *c, int gradient);
  *   FLOW_ADJOINT     da/dt = -(df/dy)'a,  dg/dt = -(df/dtheta)'a  solved from 0 to 1, with
  *                    y = (x, log p) solved back beside them [Chen et al. 2018, algorithm 1]: memory
  *                    for one state; exact as the tolerance goes to 0
+ * dv/dx has to be continuous: with SELU or ReLU it jumps where a neuron's z passes 0, and what the
+ * moving of these places adds to the gradient is in none of the three.
  * FLOW_E_EMPTY, FLOW_E_FINITE, the solver's and the field's errors. */
 FLOW_API int flow_cnf_nll(flow_cnf *c, flow_real *loss, const flow_real *x, int n);
 /* v[n*d] and div[n] = sum_j dv_j/dx_j (or its estimate) at x[n*d], t[n]; any n. v may be NULL. */
@@ -4003,8 +4008,10 @@ FLOW_API int flow_net_init(flow_net *net, int d, int cond, int width, int depth,
     net->mlp.depth = depth;
     net->mlp.out = d;
     net->mlp.act = act;
-    net->params = flow_mlp_params(&net->mlp);
     rows = flowi_size(batch, in, 1);
+    if (flowi_size(7 * depth + 2, batch, width) > INT_MAX || FLOWI_TANGENTS * rows > INT_MAX)
+        return FLOW_E_MEMORY; /* an int could not count them */
+    net->params = flow_mlp_params(&net->mlp);
     block = flowi_new(2 * (size_t)net->params + (2 + FLOWI_TANGENTS) * rows +
                       flowi_size(batch, d, 1) + (size_t)flow_mlp_cache(&net->mlp, batch) +
                       FLOWI_LINE);
@@ -4215,8 +4222,19 @@ FLOW_API flow_real flow_schedule_warmup(long step, long warmup) {
     return step + 1 >= warmup ? 1 : (flow_real)(step + 1) / (flow_real)warmup;
 }
 
+/* |x| = sqrt(x'x) or, where that overflows, most |x/most| with the largest number of x. */
+static flow_real flowi_norm(const flow_real *x, int n) {
+    const flow_real norm = flowi_sqrt(flowi_dot(x, x, n));
+    flow_real most = 0, sum = 0;
+    int i;
+    if (flowi_finite(norm) || !flowi_all_finite(x, n)) return norm;
+    for (i = 0; i < n; i++) most = flowi_fabs(x[i]) > most ? flowi_fabs(x[i]) : most;
+    for (i = 0; i < n; i++) sum += x[i] / most * (x[i] / most);
+    return most * flowi_sqrt(sum);
+}
+
 FLOW_API flow_real flow_clip_norm(flow_real *grad, flow_real limit, int count) {
-    const flow_real norm = flowi_sqrt(flowi_dot(grad, grad, count));
+    const flow_real norm = flowi_norm(grad, count);
     int i;
     FLOW_ASSERT(limit > 0);
     for (i = 0; i < count && norm > limit; i++) grad[i] *= limit / norm;
@@ -4313,6 +4331,12 @@ FLOW_API int flow_ode_step(flow_ode *s, flow_ode_fn f, void *ctx, flow_real *x, 
     return FLOW_OK;
 }
 
+/* Time k of those that divide the way from t0 to t1 into equal steps. The last is t1 itself: by
+ * rounding a stage would lie beyond it, where f need not exist. */
+static flow_real flowi_ode_time(flow_real t0, flow_real t1, int k, int steps) {
+    return k < steps ? t0 + (t1 - t0) * (flow_real)k / (flow_real)steps : t1;
+}
+
 FLOW_API int flow_ode_solve(flow_ode *s, flow_ode_fn f, void *ctx, flow_real *x, flow_real t0,
                             flow_real t1, int steps, int n) {
     const flow_real span = t1 - t0;
@@ -4320,8 +4344,8 @@ FLOW_API int flow_ode_solve(flow_ode *s, flow_ode_fn f, void *ctx, flow_real *x,
     if (steps < 1) return FLOW_E_EMPTY;
     if (!flowi_finite(span) || !flowi_all_finite(x, n)) return FLOW_E_FINITE;
     for (k = 0; k < steps && (span < 0 || span > 0); k++) {
-        const flow_real t = t0 + span * (flow_real)k / (flow_real)steps;
-        err = flow_ode_step(s, f, ctx, x, t, span / (flow_real)steps, n);
+        const flow_real t = flowi_ode_time(t0, t1, k, steps);
+        err = flow_ode_step(s, f, ctx, x, t, flowi_ode_time(t0, t1, k + 1, steps) - t, n);
         if (err < 0) return err;
     }
     return FLOW_OK;
@@ -4449,6 +4473,7 @@ FLOW_API int flow_ode_adapt(flow_ode *s, flow_ode_fn f, void *ctx, flow_real *x,
         if (err < 0) return err;
         error = flowi_ode_error(s, x, h, n);
         factor = flowi_ode_factor(error);
+        if (error <= 1 && !flowi_all_finite(s->x, n)) return FLOW_E_FINITE;
         if (error <= 1) {
             if (done < m)
                 done += flowi_ode_report(s, out + (size_t)done * (size_t)n, times + done, m - done,
@@ -4493,6 +4518,7 @@ FLOW_API int flow_ode_step_backward(flow_ode *s, flow_ode_fn f, flow_ode_vjp_fn 
     const flow_tableau *b = s->tableau;
     flow_real *point = work, *w = work + (size_t)b->stages * (size_t)n;
     int i, err;
+    FLOW_ASSERT(s->k && f && vjp && n >= 0 && n <= s->capacity);
     for (i = 0; i < b->stages; i++) { /* the stages' points again */
         flowi_ode_combine(s, x, b->a[i], i, h, n);
         flowi_copy(point + (size_t)i * (size_t)n, s->x, n);
@@ -4978,10 +5004,10 @@ static int flowi_cnf_replay(void *ctx, flow_real *wx, const flow_real *w, const 
 /* The steps of the way there are taken back one by one. */
 static int flowi_cnf_backprop(flow_cnf *c, int n) {
     const int count = n * (c->field.d + 1), stages = c->ode.tableau->stages;
-    const flow_real h = -1 / (flow_real)c->steps;
     int k, err = FLOW_OK;
     for (k = c->steps - 1; k >= 0 && err >= 0; k--) {
-        const flow_real t = 1 - (flow_real)k / (flow_real)c->steps;
+        const flow_real t = flowi_ode_time(1, 0, k, c->steps);
+        const flow_real h = flowi_ode_time(1, 0, k + 1, c->steps) - t;
         if (c->gradient == FLOW_BACKPROP)
             err = flowi_ode_stages_backward(&c->ode, flowi_cnf_replay, c, c->lambda,
                                             c->path + flowi_size(k, stages, count), t, h, count,
@@ -5033,10 +5059,11 @@ static int flowi_cnf_to_noise(flow_cnf *c, int n) {
         return flowi_cnf_solve(c, &c->ode, flowi_cnf_rate, c->state, 1, 0, count);
     c->taken = 0;
     for (k = 0; k < c->steps && err >= 0; k++) {
-        const flow_real t = 1 - (flow_real)k / (flow_real)c->steps;
+        const flow_real t = flowi_ode_time(1, 0, k, c->steps);
+        const flow_real h = flowi_ode_time(1, 0, k + 1, c->steps) - t;
         if (states) flowi_copy(c->path + flowi_size(k, count, 1), c->state, count);
-        err = flow_ode_step(&c->ode, states ? flowi_cnf_rate : flowi_cnf_record, c, c->state, t,
-                            -1 / (flow_real)c->steps, count);
+        err = flow_ode_step(&c->ode, states ? flowi_cnf_rate : flowi_cnf_record, c, c->state, t, h,
+                            count);
     }
     return err;
 }

@@ -619,7 +619,7 @@ static void test_net_arrays(void) {
     flow_net_free(&net);
 }
 
-/* Samples that spill over, a failed allocation that leaks or that _free stumbles over, parameters
+/* Arrays longer than an int can count, samples that spill over, a failed allocation that leaks or that _free stumbles over, parameters
  * not drawn as flow_mlp_init draws them. */
 static void test_net_memory(void) {
     static const int sizes[3][4] = {{1, 0, 1, 1}, {64, 1, 2, 4}, {3, 4, 3, 4}};
@@ -636,6 +636,8 @@ static void test_net_memory(void) {
         TEST_ERR(flow_net_init(&net, d, cond, 5, depth, FLOW_TANH, n, &rng), FLOW_E_MEMORY);
         test_alloc_fail_at(0);
         flow_net_free(&net);
+        TEST_ERR(flow_net_init(&net, d, cond, 512, 4, FLOW_TANH, 280000, &rng), FLOW_E_MEMORY);
+        TEST_ERR(flow_net_init(&net, 30000, cond, 1, 1, FLOW_TANH, 10000, &rng), FLOW_E_MEMORY);
         start = rng;
         TEST_ERR(flow_net_init(&net, d, cond, 5, depth, FLOW_TANH, n, &rng), FLOW_OK);
         TEST_EQ_INT(draws_between(start, &rng), net.params);

@@ -357,7 +357,9 @@ static void test_schedule_warmup(void) {
 /* Numbers clipped one by one, the norm after instead of before, a short gradient stretched. */
 static void test_clip_norm(void) {
     const double clipped[4] = {0.75, -1, 0, 9};
+    const flow_real most = sizeof(flow_real) == sizeof(double) ? (flow_real)1e200 : FLOWI_R(1e30);
     flow_real g[4] = {3, -4, 0, 9}, zero[3] = {0}, nan = FLOWI_INFINITY - FLOWI_INFINITY;
+    flow_real huge[3] = {3 * most, -4 * most, 1};
     TEST_NEAR(flow_clip_norm(g, FLOWI_R(1.25), 3), 5, 8 * EPS);
     TEST_NEAR_ALL(g, clipped, 4, 8 * EPS);
     TEST_NEAR(flow_clip_norm(g, FLOWI_R(1.5), 3), 1.25, 8 * EPS);
@@ -366,6 +368,9 @@ static void test_clip_norm(void) {
     TEST_NEAR_ALL(zero, zero, 3, 0);
     TEST_NEAR(flow_clip_norm(g, 1, 0), 0, 0);
     TEST(flow_clip_norm(&nan, 1, 1) != 1 && nan != nan); /* left for flow_opt_step to refuse */
+    TEST_NEAR(flow_clip_norm(huge, 10, 3) / most, 5, 50 * EPS); /* its squares overflow */
+    TEST_NEAR(huge[0], 6, 100 * EPS);
+    TEST_NEAR(huge[1], -8, 100 * EPS);
     TEST_ASSERT_TRIPS((void)flow_clip_norm(g, 0, 3));
     TEST_ASSERT_TRIPS((void)flow_clip_norm(g, -1, 3));
 }

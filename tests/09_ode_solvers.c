@@ -316,6 +316,31 @@ static void test_steps_tile_the_interval(void) {
     }
 }
 
+/* dx/dt = sqrt(t (1 - t)) exists on [0, 1] only. */
+static int within_rate(void *ctx, flow_real *dx, const flow_real *x, flow_real t) {
+    (void)ctx;
+    (void)x;
+    *dx = FLOWI_R(sqrt((double)t * (1 - (double)t)));
+    return FLOW_OK;
+}
+
+/* A last stage that rounding puts beyond the end, or beside it. */
+static void test_no_stage_lies_beyond(void) {
+    int method, steps, back;
+    for (method = 0; method < FLOW_ODE_COUNT; method++)
+        for (steps = 1; steps <= 200; steps++)
+            for (back = 0; back < 2; back++) {
+                flow_real x = 0;
+                flow_ode s;
+                TEST_ERR(flow_ode_init(&s, method, 1), FLOW_OK);
+                TEST_ERR(flow_ode_solve(&s, within_rate, NULL, &x, FLOWI_R(back), FLOWI_R(1 - back),
+                                        steps, 1),
+                         FLOW_OK);
+                if (steps > 100) TEST_NEAR(x, (back ? -1 : 1) * 0.39269908169872414, 1e-3);
+                flow_ode_free(&s);
+            }
+}
+
 /* A failure in the fourth step that undoes the three good ones, or keeps part of the fourth. */
 static void test_solve_stops_at_last_good_step(void) {
     int code;
@@ -725,6 +750,25 @@ static int walled_rate(void *ctx, flow_real *dx, const flow_real *x, flow_real t
     return FLOW_OK;
 }
 
+/* dx/dt = 1 in units of *ctx. */
+static int steady_rate(void *ctx, flow_real *dx, const flow_real *x, flow_real t) {
+    (void)x;
+    (void)t;
+    *dx = *(const flow_real *)ctx;
+    return FLOW_OK;
+}
+
+/* An infinite point, beside which no error is large, accepted. */
+static void test_adapt_overflow(void) {
+    flow_real most = sizeof(flow_real) == sizeof(double) ? (flow_real)1e308 : FLOWI_R(2e38);
+    flow_real x = most;
+    flow_ode s;
+    TEST_ERR(flow_ode_init(&s, FLOW_DOPRI5, 1), FLOW_OK);
+    TEST_ERR(flow_ode_adapt(&s, steady_rate, &most, &x, 0, 1, 1, NULL, NULL, 0), FLOW_E_FINITE);
+    TEST(x >= most && x - x == 0);
+    flow_ode_free(&s);
+}
+
 /* A singularity run into for ever; a NaN in a mere try that ends the solution, or one at the start
  * that does not. */
 static void test_adapt_failures(void) {
@@ -851,6 +895,8 @@ static void test_step_backward_errors(void) {
                 TEST_ERR(flow_ode_step_backward(&m.s, wheel_rate, mill_vjp, &w, lambda, m.x, m.t,
                                                 m.h, SIZE, work),
                          -98);
+            TEST_ASSERT_TRIPS(flow_ode_step_backward(&m.s, mill_rate, mill_vjp, &m, lambda, m.x,
+                                                     m.t, m.h, SIZE + 1, work));
             flow_ode_free(&m.s);
         }
 }
@@ -899,6 +945,7 @@ int main(void) {
     test_section("solutions");
     test_orders();
     test_steps_tile_the_interval();
+    test_no_stage_lies_beyond();
     test_solve_stops_at_last_good_step();
     test_solve_edges();
     test_only_negative_is_an_error();
@@ -914,6 +961,7 @@ int main(void) {
     test_adapt_edges();
     test_adapt_field_errors();
     test_adapt_failures();
+    test_adapt_overflow();
     test_section("the reverse of a step");
     test_step_backward();
     test_step_backward_errors();
