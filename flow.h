@@ -94,12 +94,14 @@ extern "C" {
  * - A backward pass *accumulates* into gradients. flow_opt_step uses the gradient and clears it.
  * - Randomness comes from a flow_rng argument and from nowhere else. One call of
  *   flow_rng_next is one draw; the draws that a function takes are documented. The same seed
- *   gives the same bits on every compiler and optimisation level, without -ffast-math and with
- *   -ffp-contract=off where the target has a fused multiply-add.
+ *   gives the same bits on every compiler and optimisation level, with -ffp-contract=off where the
+ *   target has a fused multiply-add (the x87 of 32 bits rounds otherwise). -ffast-math, which would
+ *   take the exponential apart, is refused.
  * - A mistake in calling (a null pointer, a size that cannot be) is FLOW_ASSERT. What can go
  *   wrong at run time (memory, a singular matrix, no convergence, a number that is not finite, a
  *   bad file) is a negative int, FLOW_E_..., that flow_strerror puts into words. Functions that
- *   return int return FLOW_OK = 0 otherwise. The library never prints, exits or sets errno.
+ *   return int return FLOW_OK = 0 otherwise. The library never prints or exits, and its work with
+ *   files leaves errno as it was.
  * - Maps over zero samples do nothing; a mean over zero samples is FLOW_E_EMPTY.
  * - Objects come in threes: _init takes memory (and takes none when it fails), _free gives it
  *   back (and may be called twice), and what lies between takes none.
@@ -184,7 +186,7 @@ FLOW_API flow_real flow_lu_logdet(const flow_real *lu, const int *piv, int *sign
 FLOW_API void flow_lu_solve(const flow_real *lu, const int *piv, flow_real *x, int d);
 
 /* inv[d*d] = A^-1 and *logdet += log|det A| by Gauss-Jordan elimination with row pivoting;
- * a[d*d] is destroyed. FLOW_E_SINGULAR, FLOW_E_FINITE as for flow_lu. */
+ * a[d*d] is destroyed. FLOW_E_SINGULAR as for flow_lu, FLOW_E_FINITE also of the inverse. */
 FLOW_API int flow_inverse(flow_real *inv, flow_real *logdet, flow_real *a, int d);
 
 /* A = L L' in place for a symmetric positive definite A; the part above the diagonal is set to
@@ -199,7 +201,8 @@ FLOW_API void flow_lower_solve_transposed(const flow_real *l, flow_real *x, int 
 /* The largest singular value of a[rows*cols], by power iteration on A'A [Miyato et al. 2018]:
  * u = A v/|A v|, v = A'u/|A'u|, s = u'A v. v[cols] is the start and becomes the right singular
  * vector, u[rows] the left one; keep v between calls and one iteration a step is enough. A zero
- * matrix gives 0. s approaches the norm from below. */
+ * matrix gives 0, as do numbers whose squares underflow or overflow. s approaches the norm from
+ * below. */
 FLOW_API flow_real flow_spectral_norm(const flow_real *a, flow_real *u, flow_real *v, int rows,
                                       int cols, int iterations);
 
@@ -233,8 +236,8 @@ typedef struct {
 } flow_mixture;
 
 /* Copies weight[k] (normalised here), mean[k*d], cov[k*d*d]. FLOW_E_MEMORY, FLOW_E_SINGULAR (a
- * covariance that is not positive definite), FLOW_E_FINITE (weights that do not sum to a positive
- * number, NaN in a mean). */
+ * covariance that is not positive definite), FLOW_E_FINITE (a negative weight, weights that do not
+ * sum to a positive number, NaN in a mean). */
 FLOW_API int flow_mixture_init(flow_mixture *m, const flow_real *weight, const flow_real *mean,
                                const flow_real *cov, int k, int d);
 FLOW_API void flow_mixture_free(flow_mixture *m);
@@ -275,7 +278,8 @@ FLOW_API int flow_toy_find(const char *name);
  * 3 for Gaussians, checkerboard and pinwheel. */
 FLOW_API void flow_toy_sample(int set, flow_rng *rng, flow_real *x, int *label, int n);
 /* The true log-density in nats: closed form, or a quadrature along the curve that carries the
- * noise, exact to about 1e-9. FLOW_E_UNKNOWN for the pinwheel. */
+ * noise, exact to about 1e-9 where there is data (log p above -10). Far from the curve it loses
+ * digits, and is -infinity where p itself underflows. FLOW_E_UNKNOWN for the pinwheel. */
 FLOW_API int flow_toy_logprob(int set, flow_real *logp, const flow_real *x, int n);
 /* The eight Gaussians as a mixture, component by label, for closed forms; an object of its own, to
  * be freed. FLOW_E_MEMORY, FLOW_E_UNKNOWN for every other set. */
@@ -344,9 +348,9 @@ FLOW_API flow_bijection flow_planar(int d);
 
 /* u^ = u + (m(w'u) - w'u) w/|w|^2 with m(a) = -c + log(1 + (e^c - 1) e^a), c = 0.99.
  * Then w'u^ = m(w'u) > -c, so the slope 1 + h' w'u^ of the map along w stays above 1 - c = 0.01:
- * the map never folds, and its inverse loses at most two digits. m(0) = 0: u = 0 stays the
- * identity (the textbook's m(a) = -1 + log(1 + e^a) has m(0) = -0.31). w = 0 leaves u alone.
- * Returns w'u^. uhat, u, w: [d]; uhat may be u. */
+ * the map never folds, and its inverse loses at most two digits along w (across it, |u^| |w| times
+ * as much). m(0) = 0: u = 0 stays the identity (the textbook's m(a) = -1 + log(1 + e^a) has
+ * m(0) = -0.31). w = 0 leaves u alone. Returns w'u^. uhat, u, w: [d]; uhat may be u. */
 FLOW_API flow_real flow_planar_uhat(flow_real *uhat, const flow_real *u, const flow_real *w, int d);
 
 /* y = e^s x + b, one scale and shift a coordinate; log|det dy/dx| = sum_j s_j. theta = s[d], b[d];
@@ -390,7 +394,8 @@ FLOW_API flow_bijection flow_autoregressive(int d, const flow_conditioner *spec)
  * Lip(g) <= bound < 1: invertible by Banach's fixed point theorem [i-ResNet: Behrmann et al. 2019].
  *   log|det dy/dx| = log|det(I + J_g)|, exact: d tangents and an LU a sample. With ReLU J_g jumps,
  *   and the gradient of a likelihood lacks what the moving of these places adds to it
- *   inverse: x <- y - g(x) until |x - (y - g(x))|/(1 - bound) <= tol; FLOW_E_CONVERGE */
+ *   inverse: x <- y - g(x) until |x - (y - g(x))|/(1 - bound) <= tol, or until only rounding moves
+ *   x; FLOW_E_CONVERGE */
 typedef struct {
     int width, depth, act; /* act: 1-Lipschitz, FLOW_TANH, FLOW_RELU or FLOW_LIPSWISH */
     flow_real bound;       /* 0 means 0.97; infinity turns the normalisation off */
@@ -407,7 +412,8 @@ FLOW_API flow_bijection flow_residual(int d, const flow_residual_spec *spec);
  * for its forward. The traces are exact with probes = 0 (d tangents), else the mean of v'J^k v over
  * Rademacher probes v. The series stops after `terms` (roulette = 0: biased), or goes on after them
  * with probability 1 - roulette at every further term, which is weighted by 1/P(it is reached):
- * unbiased. n d draws a probe, and one for each term after `terms`. FLOW_E_EMPTY (terms < 1). */
+ * unbiased. n d draws a probe and, with roulette > 0, one for each term after `terms` and one that
+ * ends them. FLOW_E_EMPTY (terms < 1). */
 FLOW_API int flow_residual_series(const flow_bijection *b, const flow_real *theta,
                                   flow_real *estimate, flow_rng *rng, const flow_real *x, int n,
                                   int probes, int terms, flow_real roulette, flow_real *cache);
@@ -861,7 +867,7 @@ FLOW_API int flow_ot_sinkhorn(flow_ot *o, flow_rng *rng, flow_real *x0, const fl
                               flow_real epsilon, int n);
 
 /* p_t of a mixture's path from N(0, I): component k becomes N(alpha m_k, sigma^2 I + alpha^2 C_k).
- * An object of its own, to be freed. FLOW_E_MEMORY, FLOW_E_SINGULAR. */
+ * An object of its own, to be freed. FLOW_E_MEMORY, FLOW_E_SINGULAR, FLOW_E_FINITE (t is not). */
 FLOW_API int flow_mixture_at(flow_mixture *pt, const flow_mixture *m, int path, flow_real t);
 
 /* The marginal velocity v*(x, t) = E[u_t | x_t = x] in closed form, as fields with exact tangents.
@@ -977,7 +983,7 @@ FLOW_API int flow_tokens_rates(const flow_tokens *s, flow_real *u, const flow_re
 /* x[n*length] from the source to data in equal steps h: each token on its own goes to y with
  * probability h u(y | x), so that the error is O(h). Takes n (length tokens + 1) reals and gives
  * them back. n length draws for a uniform source, rarely more, and n length a step. FLOW_E_MEMORY,
- * FLOW_E_EMPTY (steps < 1), what posterior returned. */
+ * FLOW_E_EMPTY (steps < 1), FLOW_E_FINITE (of the posterior), what posterior returned. */
 FLOW_API int flow_tokens_sample(const flow_tokens *s, flow_rng *rng, int *x,
                                 flow_posterior_fn posterior, void *ctx, int steps, int n);
 
@@ -1017,12 +1023,14 @@ FLOW_API int flow_histogram(flow_real *density, const flow_real *x, int n, flow_
 FLOW_API int flow_histogram2(flow_real *density, const flow_real *x, int n, flow_real lo,
                              flow_real hi, int bins);
 /* The integral of f over (a, b) by the tanh-sinh rule [Takahasi and Mori 1974], which never
- * evaluates the ends and bears singularities there. FLOW_E_CONVERGE unless two refinements agree
- * to 1e-12 (1e-5 in float) relative to the integral of |f|. FLOW_E_FINITE, also for an end at
+ * evaluates the ends and bears a singularity at an end that is 0: near any other, x tells too few
+ * numbers apart, so let it be 0 by a substitution. FLOW_E_CONVERGE unless two refinements agree to
+ * 1e-12 (1e-5 in float) relative to the integral of |f|. FLOW_E_FINITE, also for an end at
  * infinity. */
 FLOW_API int flow_integrate(flow_real *integral, flow_fn f, void *ctx, flow_real a, flow_real b);
 /* The integral of exp(logp) over the box [lo, hi]^d by midpoints, m a side: m^d evaluations, rows
- * of m at once. Spectrally accurate when p is smooth and vanishes before the edge. */
+ * of m at once, of which there are below 2^31. Spectrally accurate when p is smooth and vanishes
+ * before the edge. */
 typedef int (*flow_logprob_fn)(void *ctx, flow_real *logp, const flow_real *x, int n);
 FLOW_API int flow_quadrature(flow_real *mass, flow_logprob_fn logprob, void *ctx, flow_real lo,
                              flow_real hi, int m, int d);
@@ -1033,7 +1041,8 @@ FLOW_API int flow_quadrature(flow_real *mass, flow_logprob_fn logprob, void *ctx
 typedef int (*flow_loss_fn)(void *ctx, flow_real *loss, const flow_real *theta);
 FLOW_API int flow_check_gradient(flow_real *worst, flow_loss_fn loss, void *ctx, flow_real *theta,
                                  const flow_real *grad, int count, flow_real h);
-/* jacobian[d*d], row i = dy_i/dx, of any map of one point by central differences of step h. */
+/* jacobian[d*d], row i = dy_i/dx, of any map of one point by central differences of step h.
+ * FLOW_E_FINITE, what map returned. */
 typedef int (*flow_map_fn)(void *ctx, flow_real *y, const flow_real *x);
 FLOW_API int flow_check_jacobian(flow_real *jacobian, flow_map_fn map, void *ctx,
                                  const flow_real *x, int d, flow_real h);
@@ -1045,8 +1054,9 @@ FLOW_API int flow_check_logdet(flow_real *logdet, flow_map_fn map, void *ctx, co
 
 /* A data file for gnuplot: "# title", then blocks of "# name", "# columns" and rows of %.9g, apart
  * by two blank lines, so that gnuplot finds them with index "name". It is written beside its place
- * and moved there by close: a reader sees a whole file or none. The first error sticks and is
- * returned by every later call. FLOW_E_MEMORY, FLOW_E_OPEN, FLOW_E_FILE. */
+ * and moved there by close, in the place of whatever stood there: a reader sees a whole file or
+ * none. The first error sticks and is returned by every later call. FLOW_E_MEMORY, FLOW_E_OPEN,
+ * FLOW_E_FILE. */
 typedef struct {
     FILE *file;
     char *path, *aside;
@@ -1146,6 +1156,10 @@ FLOW_API int flow_idx_read(unsigned char **data, int *n, int *rows, int *cols, c
 #ifndef FLOW_ASSERT
 #include <assert.h>
 #define FLOW_ASSERT(cond) assert(cond)
+#endif
+
+#if defined(__FAST_MATH__) || defined(__ASSOCIATIVE_MATH__)
+#error "flow.h needs exact arithmetic: compile without -ffast-math (and -Ofast)"
 #endif
 
 /* Numbers and functions of libm in the precision of flow_real. */
@@ -1297,6 +1311,13 @@ typedef uint64_t flowi_bits;
 #define FLOWI_EXP_MOST 746.0 /* e^-746 is 0, e^746 is infinity */
 #endif
 
+/* A sum that must be rounded as its type says, also where registers hold more digits. */
+#if defined(FLT_EVAL_METHOD) && FLT_EVAL_METHOD != 0
+#define FLOWI_ROUNDED volatile
+#else
+#define FLOWI_ROUNDED
+#endif
+
 static inline flowi_bits flowi_to_bits(flow_real x) {
     flowi_bits bits;
     memcpy(&bits, &x, sizeof bits);
@@ -1326,7 +1347,7 @@ static inline flow_real flowi_choose(flow_real x, flow_real yes, flow_real no) {
  * part with zeros at its end, so that k ln 2 is exact, and a small rest. Returned is e^r - 1 by its
  * Taylor series. */
 static inline flow_real flowi_exp_parts(flow_real x, flowi_bits *whole) {
-    const flow_real sum = x * FLOWI_R(1.44269504088896340736) + FLOWI_ROUND;
+    const FLOWI_ROUNDED flow_real sum = x * FLOWI_R(1.44269504088896340736) + FLOWI_ROUND;
     const flow_real k = sum - FLOWI_ROUND;
     const flow_real r = (x - k * FLOWI_LN2_HIGH) - k * FLOWI_LN2_LOW;
     flow_real p = FLOWI_R(1.0 / 5040);
@@ -1756,7 +1777,7 @@ static void flowi_narrow_product(flow_real *c, flowi_view start, flowi_view a, f
  * its transpose, c' = start' + b'a', which has many. */
 static void flowi_add_product(flow_real *c, flowi_view start, flowi_view a, flowi_view b, int m,
                               int n, int k) {
-    if (n <= FLOWI_NARROW && k >= 8 && a.col == 1)
+    if (n <= FLOWI_NARROW && k >= 8 && a.col == 1 && a.row > 1)
         flowi_narrow_product(c, start, a, b, m, n, k);
     else if (n >= m || n > FLOWI_COLS / 4)
         flowi_shared_product(c, n, 1, start, a, b, m, n, k);
@@ -1878,7 +1899,7 @@ FLOW_API int flow_inverse(flow_real *inv, flow_real *logdet, flow_real *a, int d
     }
     for (k = d - 1; k >= 0; k--) flowi_swap(inv + k, inv + (int)a[k], d, d);
     *logdet += sum;
-    return FLOW_OK;
+    return flowi_all_finite(inv, d * d) ? FLOW_OK : FLOW_E_FINITE;
 }
 
 FLOW_API int flow_cholesky(flow_real *a, int d) {
@@ -2013,11 +2034,12 @@ FLOW_API int flow_mixture_init(flow_mixture *m, const flow_real *weight, const f
     m->chol = flowi_carve(&block, flowi_size(k, d, d));
     m->lognorm = flowi_carve(&block, (size_t)k);
     m->work = block;
-    for (i = 0; i < k; i++) sum += weight[i];
+    for (i = 0; i < k; i++) sum += weight[i] >= 0 ? weight[i] : FLOWI_INFINITY;
     for (i = 0; i < k; i++) m->weight[i] = weight[i] / sum;
     flowi_copy(m->mean, mean, k * d);
     flowi_copy(m->cov, cov, k * d * d);
-    if (!(sum > 0) || !flowi_all_finite(m->weight, k) || !flowi_all_finite(mean, k * d))
+    if (!(sum > 0) || !flowi_finite(sum) || !flowi_all_finite(m->weight, k) ||
+        !flowi_all_finite(mean, k * d))
         err = FLOW_E_FINITE;
     for (i = 0; i < k && err == FLOW_OK; i++) err = flowi_mixture_factor(m, i);
     if (err < 0) flow_mixture_free(m);
@@ -2472,13 +2494,16 @@ FLOW_API flow_bijection flow_affine(int d) {
 /* Planar. cache: u^ [d], then h = tanh(w'x + b) [n] and da [n]. The samples are the inner loop: few
  * passes of many numbers. */
 
-/* e^c - 1 for c = 0.99, and its logarithm. */
+/* c = 0.99, the logarithm of e^c - 1, and 1 - e^-c. */
 #define FLOWI_PLANAR_C FLOWI_R(0.99)
 #define FLOWI_PLANAR_SHIFT FLOWI_R(0.52545871929250190)
+#define FLOWI_PLANAR_REST FLOWI_R(0.62842330897795431)
 
-/* m(a) = -c + log(1 + (e^c - 1) e^a) > -c;  m(0) = 0 */
+/* m(a) = -c + log(1 + (e^c - 1) e^a) > -c, for small a as log(1 + (1 - e^-c) (e^a - 1)): the same,
+ * but m(0) is 0 to the last digit, which a short w would magnify. */
 static flow_real flowi_planar_m(flow_real a) {
-    return flowi_softplus(a + FLOWI_PLANAR_SHIFT) - FLOWI_PLANAR_C;
+    return a < 1 ? flowi_ln1p(FLOWI_PLANAR_REST * flowi_expm1(a))
+                 : flowi_softplus(a + FLOWI_PLANAR_SHIFT) - FLOWI_PLANAR_C;
 }
 
 FLOW_API flow_real flow_planar_uhat(flow_real *uhat, const flow_real *u, const flow_real *w,
@@ -2706,11 +2731,13 @@ static int flowi_actnorm_fit(const flow_bijection *b, flow_real *theta, const fl
     const int d = b->d;
     int i, j;
     for (j = 0; j < d; j++) {
-        flow_real mean = 0, var = 0, least; /* what rounding of the mean alone can leave */
+        flow_real mean = 0, rest = 0, var = 0, least; /* what rounding alone can leave */
         for (i = 0; i < n; i++) mean += x[i * d + j] / (flow_real)n;
+        for (i = 0; i < n; i++) rest += (x[i * d + j] - mean) / (flow_real)n;
+        mean += rest; /* what the first sum lost */
         for (i = 0; i < n; i++)
             var += (x[i * d + j] - mean) * (x[i * d + j] - mean) / (flow_real)n;
-        least = (flow_real)n * FLOWI_EPS * mean;
+        least = 4 * FLOWI_EPS * mean;
         theta[j] = var > least * least ? -flowi_log(var) / 2 : 0;
         theta[d + j] = -mean * flowi_exp(theta[j]);
     }
@@ -3293,7 +3320,9 @@ static int flowi_residual_inverse(const flow_bijection *b, const flow_real *thet
     for (k = 0; k < most; k++) {
         flow_mlp_forward(&r.net, r.theta, r.g, at, n, r.cache);
         for (step = 0, i = 0; i < count; i++) {
-            const flow_real next = target[i] - r.g[i], move = flowi_fabs(next - at[i]);
+            const flow_real next = target[i] - r.g[i];
+            const flow_real noise = 4 * FLOWI_EPS * (flowi_fabs(target[i]) + flowi_fabs(r.g[i]));
+            const flow_real move = flowi_fabs(next - at[i]) - noise;
             if (!(move <= step)) step = move;
             at[i] = next;
         }
@@ -3515,6 +3544,7 @@ FLOW_API int flow_chain_fit(flow_chain *c, const flow_real *x, int n) {
         const flow_bijection *b = &c->layer[k];
         if (b->fit) err = b->fit(b, theta, xk, n);
         if (err == FLOW_OK) err = b->forward(b, theta, xk, c->logdet, xk, n, cache);
+        if (err == FLOW_OK && !flowi_all_finite(xk, n * c->d)) err = FLOW_E_FINITE;
         theta += b->params;
         cache += flowi_chain_cache(c, k);
     }
@@ -3638,7 +3668,7 @@ FLOW_API int flow_chain_reverse_kl(flow_chain *c, flow_real *loss, flow_energy_f
         dlogdet[i] = -1 / (flow_real)n;
     }
     *loss = sum / (flow_real)n;
-    if (!flowi_finite(*loss)) return FLOW_E_FINITE;
+    if (!flowi_finite(*loss) || !flowi_all_finite(du, n * c->d)) return FLOW_E_FINITE;
     for (i = 0; i < n * c->d; i++) du[i] /= (flow_real)n;
     return flow_chain_backward(c, NULL, du, dlogdet, n);
 }
@@ -5104,7 +5134,7 @@ static flow_path flowi_path_vp(flow_real t) {
     flow_path p;
     p.alpha = flowi_exp(-b / 2);
     p.sigma = flowi_sqrt(-flowi_expm1(-b));
-    if (p.sigma < FLOWI_R(1e-3)) p.sigma = FLOWI_R(1e-3);
+    if (!(p.sigma > FLOWI_R(1e-3))) p.sigma = FLOWI_R(1e-3); /* also where t is a little above 1 */
     p.dalpha = p.alpha * (FLOWI_R(0.1) + FLOWI_R(19.9) * s) / 2;
     p.dsigma = -p.alpha * p.dalpha / p.sigma;
     return p;
@@ -5117,7 +5147,7 @@ FLOW_API flow_path flow_path_at(int path, flow_real t) {
     p.alpha = t, p.sigma = 1 - t, p.dalpha = 1, p.dsigma = -1;
     if (path == FLOW_VP) return flowi_path_vp(t);
     if (path == FLOW_COSINE) {
-        p.alpha = flowi_sin(turn * t), p.sigma = flowi_cos(turn * t);
+        p.alpha = flowi_sin(turn * t), p.sigma = flowi_sin(turn * (1 - t)); /* 0 at t = 1 */
         p.dalpha = turn * p.sigma, p.dsigma = -turn * p.alpha;
     } else if (path == FLOW_VE) {
         p.alpha = 1, p.sigma = FLOWI_R(0.01) * flowi_exp(log_2500 * (1 - t));
@@ -5671,9 +5701,11 @@ static int flowi_guidance_tangent(void *ctx, flow_real *v, flow_real *jv, const 
                                   const flow_real *t, const flow_real *s, int n, int k,
                                   flow_real *kept) {
     const flow_guidance *g = (const flow_guidance *)ctx;
+    const flow_field *alone = flowi_guidance_alone(g);
     const int d = g->cond.d;
     int i, j, err = FLOW_OK;
     (void)kept;
+    if (alone) return alone->tangent(alone->ctx, v, jv, x, t, s, n, k, NULL);
     for (i = 0; i < n && err == FLOW_OK; i += g->batch) {
         const int m = flowi_min(g->batch, n - i);
         for (j = 0; j < k && err == FLOW_OK; j++) {
@@ -5754,6 +5786,7 @@ FLOW_API int flow_token_set_posterior(void *ctx, flow_real *p, const int *x, con
     const flow_token_set *q = (const flow_token_set *)ctx;
     const int length = q->s.length, tokens = q->s.tokens;
     int i, j, l, near;
+    if (q->count < 1) return FLOW_E_EMPTY;
     for (i = 0; i < n; i++, x += length, p += length * tokens) {
         const flow_real factor = q->s.source == FLOW_MASK
                                      ? 0 : (1 - t[i]) / ((flow_real)tokens * t[i] + (1 - t[i]));
@@ -5854,6 +5887,7 @@ FLOW_API int flow_tokens_sample(const flow_tokens *s, flow_rng *rng, int *x,
     for (k = 0; k < steps && err == FLOW_OK; k++) {
         for (i = 0; i < n; i++) t[i] = (flow_real)k / (flow_real)steps;
         err = posterior(ctx, p, x, t, n);
+        if (err == FLOW_OK && !flowi_all_finite(p, n * s->length * s->tokens)) err = FLOW_E_FINITE;
         if (err == FLOW_OK)
             flowi_tokens_step(s, rng, x, p, 1 / (flow_real)(steps - k), n);
     }
@@ -5994,7 +6028,6 @@ FLOW_API int flow_w2(flow_real *w2, const flow_real *x, const flow_real *y, int 
 
 FLOW_API int flow_path_energy(flow_cnf *c, flow_real *energy, flow_real *x, int n) {
     const int d = c->field.d;
-    const flow_real h = 1 / (flow_real)c->steps;
     flow_real sum = 0;
     int i, k, err = FLOW_OK;
     FLOW_ASSERT(c->state && energy);
@@ -6003,7 +6036,8 @@ FLOW_API int flow_path_energy(flow_cnf *c, flow_real *energy, flow_real *x, int 
     for (i = 0; i < n && err == FLOW_OK; i += c->batch) {
         c->n = flowi_min(c->batch, n - i);
         for (k = 0; k < c->steps && err == FLOW_OK; k++) {
-            const flow_real t = (flow_real)k * h;
+            const flow_real t = flowi_ode_time(0, 1, k, c->steps);
+            const flow_real h = flowi_ode_time(0, 1, k + 1, c->steps) - t;
             err = flowi_cnf_rate(c, c->v, x + i * d, t);
             sum += h * flowi_dot(c->v, c->v, c->n * d);
             if (err == FLOW_OK)
@@ -6011,6 +6045,7 @@ FLOW_API int flow_path_energy(flow_cnf *c, flow_real *energy, flow_real *x, int 
         }
     }
     *energy = sum / (flow_real)n;
+    if (err == FLOW_OK && !flowi_finite(*energy)) err = FLOW_E_FINITE;
     return err;
 }
 
@@ -6048,7 +6083,7 @@ FLOW_API int flow_sliced_w2(flow_real *w2, flow_rng *rng, const flow_real *x, co
     }
     *w2 = flowi_sqrt(sum / (flow_real)directions);
     flow_release(a);
-    return FLOW_OK;
+    return flowi_finite(*w2) ? FLOW_OK : FLOW_E_FINITE;
 }
 
 static flow_real flowi_mean_distance(const flow_real *x, int n, const flow_real *y, int m, int d) {
@@ -6068,6 +6103,7 @@ FLOW_API int flow_energy_distance(flow_real *e, const flow_real *x, int n, const
     if (n < 1 || m < 1) return FLOW_E_EMPTY;
     *e = 2 * flowi_mean_distance(x, n, y, m, d) - flowi_mean_distance(x, n, x, n, d) -
          flowi_mean_distance(y, m, y, m, d);
+    if (*e < 0) *e = 0; /* by rounding */
     return flowi_finite(*e) ? FLOW_OK : FLOW_E_FINITE;
 }
 
@@ -6115,8 +6151,9 @@ FLOW_API int flow_histogram(flow_real *density, const flow_real *x, int n, flow_
     for (i = 0; i < bins; i++) density[i] = 0;
     for (i = 0; i < n; i++) {
         const int bin = flowi_bin(x[i], lo, hi, bins);
-        if (bin >= 0) density[bin] += 1 / ((flow_real)n * width);
+        if (bin >= 0) density[bin] += 1;
     }
+    for (i = 0; i < bins; i++) density[i] /= (flow_real)n * width;
     return FLOW_OK;
 }
 
@@ -6130,9 +6167,9 @@ FLOW_API int flow_histogram2(flow_real *density, const flow_real *x, int n, flow
     for (i = 0; i < n; i++) {
         const int column = flowi_bin(x[2 * i], lo, hi, bins);
         const int row = flowi_bin(x[2 * i + 1], lo, hi, bins);
-        if (column >= 0 && row >= 0)
-            density[row * bins + column] += 1 / ((flow_real)n * width * width);
+        if (column >= 0 && row >= 0) density[row * bins + column] += 1;
     }
+    for (i = 0; i < bins * bins; i++) density[i] /= (flow_real)n * width * width;
     return FLOW_OK;
 }
 
@@ -6193,15 +6230,19 @@ FLOW_API int flow_integrate(flow_real *integral, flow_fn f, void *ctx, flow_real
 FLOW_API int flow_quadrature(flow_real *mass, flow_logprob_fn logprob, void *ctx, flow_real lo,
                              flow_real hi, int m, int d) {
     const flow_real width = (hi - lo) / (flow_real)(m > 0 ? m : 1);
-    flow_real *x, *logp, sum = 0, cell = 1;
+    flow_real *x, *logp, cell = 1;
+    double sum = 0; /* also in float, where a million small numbers would not add up */
     int i, j, r, rest, rows = 1, err = FLOW_OK;
     FLOW_ASSERT(mass && logprob && lo < hi && d > 0);
     if (m < 1) return FLOW_E_EMPTY;
+    for (j = 0; j < d; j++) cell *= width;
+    for (j = 1; j < d; j++) {
+        FLOW_ASSERT(rows <= INT_MAX / m);
+        rows *= m;
+    }
     x = flowi_new(flowi_size(m, d + 1, 1));
     if (!x) return FLOW_E_MEMORY;
     logp = x + m * d;
-    for (j = 0; j < d; j++) cell *= width;
-    for (j = 1; j < d; j++) rows *= m;
     for (r = 0; r < rows && err == FLOW_OK; r++) {
         for (rest = r, j = d - 2; j >= 0; j--, rest /= m)
             for (i = 0; i < m; i++)
@@ -6209,12 +6250,12 @@ FLOW_API int flow_quadrature(flow_real *mass, flow_logprob_fn logprob, void *ctx
         for (i = 0; i < m; i++)
             x[i * d + d - 1] = lo + width * ((flow_real)i + FLOWI_R(0.5));
         err = logprob(ctx, logp, x, m);
-        for (i = 0; i < m && err == FLOW_OK; i++) sum += cell * flowi_exp(logp[i]);
+        for (i = 0; i < m && err == FLOW_OK; i++) sum += (double)(cell * flowi_exp(logp[i]));
     }
     flow_release(x);
     if (err < 0) return err;
-    *mass = sum;
-    return flowi_finite(sum) ? FLOW_OK : FLOW_E_FINITE;
+    *mass = (flow_real)sum;
+    return flowi_finite(*mass) ? FLOW_OK : FLOW_E_FINITE;
 }
 
 FLOW_API int flow_check_gradient(flow_real *worst, flow_loss_fn loss, void *ctx, flow_real *theta,
@@ -6263,6 +6304,7 @@ FLOW_API int flow_check_jacobian(flow_real *jacobian, flow_map_fn map, void *ctx
         for (i = 0; i < d; i++) jacobian[i * d + j] = (up[i] - down[i]) / (2 * h);
     }
     flow_release(moved);
+    if (err == FLOW_OK && !flowi_all_finite(jacobian, d * d)) err = FLOW_E_FINITE;
     return err;
 }
 
@@ -6407,9 +6449,10 @@ static int flowi_table_number(flowi_table *t, int c, int *err) {
     return c;
 }
 
-/* One line; *more is 0 when the file ended with it. */
+/* One line; *more is 0 when the file ended with it. Where commas are, one stands between any two
+ * numbers: more, fewer, or one at an end would be an empty field. */
 static int flowi_table_line(flowi_table *t, int *more) {
-    int c = getc(t->file), commas = 0, err = FLOW_OK;
+    int c = getc(t->file), commas = 0, fresh = 0, err = FLOW_OK; /* fresh: after the last number */
     t->line++;
     t->column = 0;
     while (c != '\n' && c != EOF && err == FLOW_OK) {
@@ -6418,15 +6461,19 @@ static int flowi_table_line(flowi_table *t, int *more) {
         } else if (c == ' ' || c == '\t' || c == '\r') {
             c = getc(t->file);
         } else if (c == ',' || c == ';') {
+            if (fresh || t->column == 0) err = FLOW_E_NUMBER;
             commas++;
+            fresh = 1;
             c = getc(t->file);
+        } else if (commas && commas != t->column) {
+            err = FLOW_E_NUMBER;
         } else {
-            if (commas && commas != t->column) err = FLOW_E_NUMBER; /* an empty field */
-            c = err == FLOW_OK ? flowi_table_number(t, c, &err) : c;
+            c = flowi_table_number(t, c, &err);
+            fresh = 0;
         }
     }
     *more = c != EOF;
-    if (err == FLOW_OK && commas && commas >= t->column) err = FLOW_E_NUMBER; /* at the end */
+    if (err == FLOW_OK && fresh) err = FLOW_E_NUMBER;
     if (err == FLOW_OK && t->column > 0 && t->column < t->d) err = FLOW_E_COLUMNS;
     if (ferror(t->file)) err = FLOW_E_FILE;
     return err;
@@ -6585,8 +6632,16 @@ FLOW_API int flow_chain_save(const flow_chain *c, const char *path) {
     return flowi_chain_file(c, path, 1);
 }
 
+/* A layer's cache may hold what it has learned about its weights: of others it must start anew. */
 FLOW_API int flow_chain_load(flow_chain *c, const char *path) {
-    return flowi_chain_file(c, path, 0);
+    const int err = flowi_chain_file(c, path, 0);
+    flow_real *cache = c->cache;
+    int k;
+    for (k = 0; k < c->count && err == FLOW_OK; k++) {
+        memset(cache, 0, flowi_chain_cache(c, k) * sizeof *cache);
+        cache += flowi_chain_cache(c, k);
+    }
+    return err;
 }
 
 /* Writing safetensors. */

@@ -992,11 +992,13 @@ static void test_guidance(void) {
         }
         status = FLOW_E_SINGULAR;
         TEST_ERR(g_field.velocity(g_field.ctx, v, x, t, MANY), k == 1 ? FLOW_OK : status);
-        TEST_ERR(g_field.tangent(g_field.ctx, v, jv, x, t, s, MANY, 1, NULL), FLOW_E_SINGULAR);
+        TEST_ERR(g_field.tangent(g_field.ctx, v, jv, x, t, s, MANY, 1, NULL),
+                 k == 1 ? FLOW_OK : status);
         status = FLOW_OK;
         first = FLOW_E_MEMORY;
         TEST_ERR(g_field.velocity(g_field.ctx, v, x, t, MANY), k == 0 ? FLOW_OK : first);
-        TEST_ERR(g_field.tangent(g_field.ctx, v, jv, x, t, s, MANY, 2, NULL), FLOW_E_MEMORY);
+        TEST_ERR(g_field.tangent(g_field.ctx, v, jv, x, t, s, MANY, 2, NULL),
+                 k == 0 ? FLOW_OK : first);
         first = FLOW_OK;
         flow_guidance_free(&g);
     }

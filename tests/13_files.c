@@ -313,6 +313,8 @@ static void test_points_read_three_columns(void) {
     TEST_ERR(read_text("1 2,3\n", 6, 3, &x, &n, &line), FLOW_E_NUMBER);
     TEST_ERR(read_text("1,2 3\n", 6, 3, &x, &n, &line), FLOW_E_NUMBER);
     TEST_ERR(read_text("1,2,,3\n", 7, 3, &x, &n, &line), FLOW_E_NUMBER);
+    TEST_ERR(read_text("1 2,,3\n", 7, 3, &x, &n, &line), FLOW_E_NUMBER);
+    TEST_ERR(read_text("1 2 3,\n", 7, 3, &x, &n, &line), FLOW_E_NUMBER);
 }
 
 /* A byte 0 that ends a number or a line unseen. */
