@@ -376,7 +376,7 @@ static const char *spread(double deviation) {
  * W2 within 3 times data to data's (by chance this can be small) or half above the paper's. The
  * noise of 0.1 takes some energy off the ways to thin curves, where E |v|^2 ends below W2^2. */
 static int line(chapter *c, const task *k, double got[][MOST][3]) {
-    double row[8], cov[9], most = 1.5 * k->npe[0];
+    double row[8], cov[9], most = (c->quick ? 2.5 : 1.5) * k->npe[0];
     int better = 0;
     for (int i = 0; i < 2; i++) {
         const char *pairs_of = coupling_name[i];

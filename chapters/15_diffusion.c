@@ -4,7 +4,7 @@
  * Matching: A Deep Dive" (D), "Optimal Transport Flow"; "Flow Matching" (C), its reading list.
  * Song et al. 2021 (score, SDE and ODE), Song, Meng and Ermon 2021 (DDIM), Ma et al. 2024 (SiT).
  *
- * On any path x_t = alpha x1 + sigma x0, four predictions are linear in each other, given x_t:
+ * On any path x_t = alpha(t) x1 + sigma(t) x0, predictions are linear in each other, given x_t:
  *
  *     velocity v = alpha' E[x1|x_t] + sigma' E[x0|x_t],   score = grad log p_t = -E[x0|x_t]/sigma,
  *     x_t = alpha E[x1|x_t] + sigma E[x0|x_t]
@@ -15,7 +15,7 @@
  *
  * moves every sample otherwise than dx = v dt, and the density p_t just the same: by Fokker and
  * Planck, dp/dt = -div(p v) - lambda sigma [div(p grad log p) - lap p], and the bracket is 0.
- * DDIM, a diffusion model's sampler, goes from t to t' by x' = alpha' E x1 + sigma' E x0. In the
+ * DDIM, a diffusion model's sampler, steps from t to s: x_s = alpha(s) E x1 + sigma(s) E x0. In the
  * units z = x/(alpha + sigma) and the time tau = alpha/(alpha + sigma) that is Euler's step on the
  * straight path z = (1 - tau) x0 + tau x1. D says that diffusion paths are curved "unlike" straight
  * ones: the path of each pair is, but the two flows carry the same points through the same places.

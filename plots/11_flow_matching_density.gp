@@ -12,7 +12,7 @@ left = cols > 1 ? 0.07 : 0.2
 set multiplot layout 2,cols margins screen left,0.985,0.09,0.945 spacing screen 0.02,0.065
 set size ratio (sets eq "file" ? 1 : -1)  # a file's columns may differ in scale
 unset key; unset colorbox; unset grid
-if (sets eq "file") { set xtics rotate by -20 }
+if (sets eq "file") { set xtics rotate by -45 }
 do for [row = 0:1] {
     do for [i = 1:words(sets)] {
         name = word(sets, i)
