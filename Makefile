@@ -71,10 +71,13 @@ $(CHAPTERS:%=build/data/%.args): FORCE
 	@mkdir -p build/data
 	@echo "$$ARGS" | cmp -s - $@ || echo "$$ARGS" >$@
 
+# A file that ARGS names, as --data FILE does, makes new data when it changes.
+FILES := $(foreach f,$(wildcard $(ARGS)),$(if $(wildcard $f/.),,$f))
+
 # The table of checks is saved and shown whole, so that tables of parallel chapters do not mix. A
 # chapter with a failed check has written its data, and its figures are drawn (they show what went
 # wrong); the mark NAME.failed makes the last line name it. One without data stops make here.
-$(DATA): build/data/%.dat: build/chapters/% build/data/%.args
+$(DATA): build/data/%.dat: build/chapters/% build/data/%.args $(FILES)
 	@rm -f $@ build/data/$*.failed
 	@$< $(ARGS) --out build/data >build/data/$*.txt || status=$$?; \
 	cat build/data/$*.txt; \
@@ -101,8 +104,8 @@ gifs      = $(patsubst %,build/figures/%.gif,$(filter $(ANIMATED),$(call scripts
 stills    = $(if $(filter gif,$(FMT)),$(call gifs,$1),$\
               $(patsubst %,$(call folder,$(FMT))/%.$(FMT),$(call scripts,$1)))
 
-# gnuplot only warns when a curve has no points; here that is an error. Its count of an
-# animation's frames is not news.
+# gnuplot only warns when a curve's data have no rows for it; here that is an error. Its count of
+# an animation's frames is not news.
 define draw
 	@mkdir -p $(@D)
 	@echo "FMT=$(1) $(GNUPLOT) $<"
@@ -190,9 +193,13 @@ BENCH_FLAGS ?= -std=c99 -O3 -march=native -ffp-contract=fast -fno-trapping-math 
     $(if $(CLANG),,-fno-tree-loop-distribute-patterns)
 BENCH := build/bench/float build/bench/double
 
-$(BENCH): tests/bench.c flow.h Makefile
+BENCH_ALL := $(BENCH_FLAGS) $(WARN) $(if $(OMP),-fopenmp)
+build/bench/flags: FORCE
 	@mkdir -p build/bench
-	$(CC) $(BENCH_FLAGS) $(WARN) $(if $(OMP),-fopenmp) $(if $(@:%float=),,-DFLOW_FLOAT) -I. \
+	@echo "$(CC) $(BENCH_ALL)" | cmp -s - $@ || echo "$(CC) $(BENCH_ALL)" >$@
+
+$(BENCH): tests/bench.c flow.h build/bench/flags
+	$(CC) $(BENCH_ALL) $(if $(@:%float=),,-DFLOW_FLOAT) -I. \
 	    -o $@ $< -lm
 bench: $(BENCH)
 	@for program in $(BENCH); do $$program || exit 1; done

@@ -6175,16 +6175,19 @@ FLOW_API int flow_histogram2(flow_real *density, const flow_real *x, int n, flow
 
 /* The two points a + half delta and b - half delta at parameter s of the tanh-sinh map
  * x = (a + b)/2 + half tanh((pi/2) sinh s): delta = 1 - tanh(...) is computed without
- * cancellation, so that points crowd at a singular end at 0 down to the smallest numbers. Adds
- * weight f and weight |f|; 0 when both points have merged with the ends. */
+ * cancellation, so that points crowd at a singular end at 0 down to the smallest numbers. At other
+ * ends they crowd on the number next to it, since their weights count. Adds weight f and weight
+ * |f|; 0 when both points have merged with the ends. */
 static int flowi_integrate_pair(flow_fn f, void *ctx, flow_real a, flow_real b, flow_real s,
                                 flow_real *sum, flow_real *total) {
     const flow_real half = (b - a) / 2, es = flowi_exp(s);
     const flow_real e = flowi_exp(-FLOWI_PI / 2 * (es - 1 / es)); /* exp(-pi sinh s) */
     const flow_real delta = 2 * e / (1 + e);
     const flow_real weight = FLOWI_PI / 4 * (es + 1 / es) * delta * (2 - delta) * half;
-    const flow_real left = a + half * delta, right = b - half * delta;
+    flow_real left = a + half * delta, right = b - half * delta;
     int inside = 0;
+    if (left <= a && delta > 0) left = a + FLOWI_EPS * flowi_fabs(a);
+    if (right >= b && delta > 0) right = b - FLOWI_EPS * flowi_fabs(b);
     if (left > a && left < b) {
         const flow_real value = weight * f(ctx, left);
         *sum += value;

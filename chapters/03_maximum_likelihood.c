@@ -214,6 +214,7 @@ int main(int argc, char **argv) {
     chapter c;
     chapter_begin(&c, argc, argv, "03_maximum_likelihood",
                   "a coin, and what a fit by likelihood prefers", 10000, flags, 2);
+    chapter_require(&c, c.n >= 100, "--n", "a number of at least 100");
     chapter_require(&c, gap >= 0.2 && gap <= 3, "--gap", "a number from 0.2 to 3");
     coin(&c, text);
     fit(&c, &f, gap);

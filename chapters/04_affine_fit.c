@@ -34,10 +34,13 @@ typedef struct {
  * in |m|^2/(2 rate), W tightens in 3/(1 - correlation)/rate). Your own data are standardised. */
 static void begin(chapter *c, fit *f, double *y, int n, double rate, int own) {
     const flow_bijection part[2] = {flow_actnorm(2), flow_affine(2)};
-    double *m = f->data, *s = m + 2, det;
+    double *m = f->data, *s = m + 2, det, size = 0;
+    for (int i = 0; i < 2 * n; i++) size = fmax(size, fabs(y[i]));
+    if (size > 1e30 || (size > 0 && size < 1e-30))
+        chapter_stop(c, 1, "the largest number is %g: use other units, 1e-30 to 1e30", size);
     chapter_moments(m, s, y, n, 2);
     det = s[0] * s[3] - s[1] * s[2];
-    if (!(det > 1e-10 * s[0] * s[3] && s[0] > 1e-24 * m[0] * m[0] && s[3] > 1e-24 * m[1] * m[1]))
+    if (!(det > 1e-10 * s[0] * s[3] && s[0] > 1e-18 * m[0] * m[0] && s[3] > 1e-18 * m[1] * m[1]))
         chapter_stop(c, 1, "the points lie on a line: they have no density in the plane");
     f->least = 1 + log(2 * CHAPTER_PI) + log(det) / 2;
     f->epochs = (int)fmax(4, ceil(fmax(1e5, fmin(1e7, 32 * s[0] * s[3] / det / rate)) / n));
@@ -190,13 +193,15 @@ int main(int argc, char **argv) {
     flow_rng rng;
     chapter c;
     chapter_begin(&c, argc, argv, "04_affine_fit", "an affine flow, trained", 1000, flags, 2);
-    chapter_require(&c, rate > 0, "--rate", "a number above 0");
+    chapter_require(&c, c.n >= 10, "--n", "a number of at least 10");
+    chapter_require(&c, rate > 0 && rate <= 0.005, "--rate", "a number from 0 to 0.005");
     flow_rng_init(&rng, c.seed);
     y = chapter_alloc(&c, 2 * (size_t)c.n);
     chapter_try(&c, flow_mixture_init(&target, &one, mean, cov, 1, 2), "target");
     flow_mixture_sample(&target, &rng, y, NULL, c.n);
     flow_mixture_free(&target);
     if (file) y = chapter_data_shuffled(&c, &rng, file, 2, &c.n);
+    if (file) chapter_say(&c, "points in the file", c.n, "");
     else puts("A's run, on its own data: b = [5.02 4.98], A A' = [2.05 -1.52; -1.52 1.96]");
     begin(&c, &f, y, c.n, rate, file != NULL);
     train(&c, &f, "training");

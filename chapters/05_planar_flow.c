@@ -202,9 +202,10 @@ static void train(chapter *c, flow_chain *chain, target *t, int begun, int steps
     flow_opt_free(&adam);
 }
 
-/* Integrates q and q log(q/p) over [-6, 6]^2; writes q and p within [-4, 4]^2. Returns the KL. */
+/* Integrates q and q log(q/p) over [-6, 6]^2; writes q and p within [-4, 4]^2, where every second
+ * node is enough. Returns the KL. */
 static double survey(chapter *c, const char *name, flow_chain *chain, target *t) {
-    const int side = c->quick ? 49 : 121, n = side * side;
+    const int side = c->quick ? 97 : 241, n = side * side;
     const double *x = chapter_grid(c, -6, 6, side, 2), cell = 144.0 / (side - 1) / (side - 1);
     double *logq = chapter_alloc(c, 2 * (size_t)n), *logp = logq + n, kl = 0, mass = 0;
     chapter_try(c, flow_chain_logprob(chain, logq, x, n), "log q");
@@ -213,7 +214,8 @@ static double survey(chapter *c, const char *name, flow_chain *chain, target *t)
     for (int i = 0; i < n; i++, x += 2) {
         const double q = exp(logq[i]);
         mass += q * cell, kl += q * (logq[i] - logp[i]) * cell;
-        if (fmax(fabs(x[0]), fabs(x[1])) < 4.01) chapter_row4(c, x[0], x[1], q, exp(logp[i]));
+        if (i % 2 == 0 && i / side % 2 == 0 && fmax(fabs(x[0]), fabs(x[1])) < 4.01)
+            chapter_row4(c, x[0], x[1], q, exp(logp[i]));
     }
     t->off = chapter_worse(t->off, fabs(mass - 1));
     return kl;

@@ -115,7 +115,9 @@ static void fixed_point(chapter *c, flow_rng *rng) {
     chapter_above(c, "  without normalization, error after 60", error[3][ITERATIONS], 0.01);
     err = f.b.inverse(&f.b, f.theta, y, &logdet, y, 1, f.cache);
     chapter_near(c, "  and flow.h says so: FLOW_E_CONVERGE", FLOW_E_CONVERGE, err, 0);
-    chapter_block(c, "iterations", "k L=0.3 L=0.6 L=0.9 unbounded");
+    chapter_block(c, "bounds", "L of the first three");
+    chapter_row(c, bounds, 3);
+    chapter_block(c, "iterations", "k, errors for these L, error unbounded");
     for (int k = 0; k <= ITERATIONS; k++)
         chapter_row5(c, k, error[0][k], error[1][k], error[2][k], error[3][k]);
 }
@@ -271,7 +273,8 @@ int main(int argc, char **argv) {
 }
 
 /* Try this:
- * 1. In fixed_point, let a bound be 0.99: by how much does the inverse beat its guarantee L^k?
- * 2. In series, draw 4 terms for sure instead of 2 (roulette's fourth argument to the last from
- *    the end): what happens to the standard error, and to the time?
+ * 1. In fixed_point, let a bound be 0.99: by how much does the inverse beat its guarantee L^k in
+ *    figure fixed_point?
+ * 2. In roulette, draw 4 terms for sure (2, third from the end), then with 4 probes (1, before it):
+ *    which of them lowers the standard error?
  * 3. In plan, give the checkerboard the bound 0.9: what does it cost in nats? */

@@ -62,6 +62,7 @@ static void load(chapter *c, task *k, const char *file) {
     if (all < 50) chapter_stop(c, 1, "%s: %d points, at least 50 are needed", file, all);
     k->n = all / 5;
     k->rows = all - k->n;
+    chapter_say(c, "points in the file", all, "");
     chapter_moments(k->mean, cov, k->train, all, 2);
     for (int j = 0; j < 2; j++) {
         k->scale[j] = sqrt(cov[3 * j]);

@@ -265,6 +265,7 @@ int main(int argc, char **argv) {
 }
 
 /* Try this
- * - --steps 600, then --steps 15000: the distance shrinks. When is a sample still a new image?
+ * - --steps 600 (some rows fail), then --steps 15000: the distance shrinks. When is a sample still
+ *   a new image?
  * - k->train = 100 in prepare: few images are soon learned by heart (and some rows fail).
  * - level = 0 in draw: without noise in the pixels samples come closer to the training images. */

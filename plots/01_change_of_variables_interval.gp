@@ -58,8 +58,13 @@ do for [j = 0:1] {
     set xrange [0:3]; set yrange [0:1]; set xtics 1; set ytics 0.5; set format y ""
     set xlabel math("p_y"); set ylabel ""
     unset label
-    set label 1 sprintf("mass %.3g", V[9 * j + 9]) at 2.9,0.93 right textcolor rgb color2
-    set label 2 math("y_1") at 2.9,y1 right; set label 3 math("y_2") at 2.9,y2 right
+    low = y1 < y2 ? y1 : y2; high = y1 < y2 ? y2 : y1  # labels keep apart, and inside
+    low = low < 0.05 ? 0.05 : low > 0.85 ? 0.85 : low
+    high = high > 0.95 ? 0.95 : high < low + 0.1 ? low + 0.1 : high
+    set label 1 sprintf("mass %.3g", V[9 * j + 9]) at 2.9,(high < 0.84 ? 0.93 : 0.72) right \
+        textcolor rgb color2
+    set label 2 math("y_1") at 2.9,(y1 < y2 ? low : high) right
+    set label 3 math("y_2") at 2.9,(y1 < y2 ? high : low) right
     plot data index "curves" every :::m::m using (within($1, x1, x2, $4)):2 \
              with filledcurves x1=0 ls 22, \
          "" index "curves" every :::m::m using 4:2 with lines lt 1

@@ -17,7 +17,9 @@ set bmargin at screen 0.14; set tmargin at screen 0.85
 
 set lmargin at screen 0.075; set rmargin at screen 0.60
 set logscale y; set yrange [0.0015:5]; set format y "%g"
-set xrange [0:edge[4]]; set xtics 8000
+tick = 10**floor(log10(edge[4]))  # of --steps, three to six of them
+tick = edge[4]/tick < 2 ? tick/2 : edge[4]/tick < 5 ? tick : 2*tick
+set xrange [0:edge[4]]; set xtics tick
 set xlabel "step"; set ylabel "KL(q|p) (nats)" offset 1,0
 set title "More layers come closer to each energy\n(each chain starts from the last, warmed up)"
 do for [k = 1:3] {
@@ -42,7 +44,7 @@ plot for [e = 1:4] data index sprintf("steps%02d", e) using 1:3 with lines lt e
 
 unset label; unset arrow; unset logscale
 set lmargin at screen 0.725; set rmargin at screen 0.965
-set xrange [0:*]; set yrange [0:*]; set ytics 0.1; set format y "%.1f"
+set xrange [0:*] noextend; set yrange [0:*]; set ytics 0.1; set format y "%.1f"
 set ylabel "NLL − entropy (nats)" offset 0.5,0
 set title "Two moons, 32 layers"
 plot data index "steps00" using 1:3 with lines lt 1

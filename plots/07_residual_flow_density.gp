@@ -6,7 +6,7 @@ width  = 800; height = 350
 load "plots/style.gp"
 
 set multiplot layout 1,3 margins screen 0.075,0.985,0.16,0.80 spacing screen 0.03
-set label 1 "Sixteen or more contracting blocks: density (each panel its own scale), ". \
+set label 1 "Contracting blocks: density (each panel its own scale), ". \
     "samples by fixed point" at screen 0.53,0.94 center
 set size ratio -1; set xrange [-4:4]; set yrange [-4:4]; set cbrange [0:*]
 set xtics -2,2,2; set ytics -2,2,2; unset grid

@@ -1,7 +1,7 @@
 # The inverse by fixed point: the error falls at least as fast as L^k; without a bound it stays.
 figure = "07_residual_flow_fixed_point"
 data   = "build/data/07_residual_flow.dat"
-need   = "iterations"
+need   = "bounds iterations"
 width  = 800; height = 400
 load "plots/style.gp"
 
@@ -15,7 +15,11 @@ do for [b = 1:3] {
     stats data index "iterations" using (column(b + 1)) every ::0::0 nooutput
     first[b] = STATS_max
 }
-bounds = "0.3 0.6 0.9"
+bounds = ""
+do for [b = 1:3] {
+    stats data index "bounds" using (column(b)) nooutput
+    bounds = bounds.sprintf(" %g", STATS_max)
+}
 plot for [b = 1:3] first[b] * word(bounds, b)**x with lines ls 31 notitle, \
      for [b = 1:3] data index "iterations" using 1:(column(b + 1)) with linespoints lt b \
          title "L = ".word(bounds, b), \

@@ -619,8 +619,8 @@ static void test_net_arrays(void) {
     flow_net_free(&net);
 }
 
-/* Arrays longer than an int can count, samples that spill over, a failed allocation that leaks or that _free stumbles over, parameters
- * not drawn as flow_mlp_init draws them. */
+/* Arrays longer than an int can count, samples that spill over, a failed allocation that leaks or
+ * that _free stumbles over, parameters not drawn as flow_mlp_init draws them. */
 static void test_net_memory(void) {
     static const int sizes[3][4] = {{1, 0, 1, 1}, {64, 1, 2, 4}, {3, 4, 3, 4}};
     int i, j;

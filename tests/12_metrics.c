@@ -434,6 +434,25 @@ static void test_integrate_smooth(void) {
               30 * tol);
 }
 
+static flow_real one(void *ctx, flow_real x) {
+    (void)ctx;
+    (void)x;
+    return 1;
+}
+
+/* Points that merge with an end of a short interval and take their weight along. */
+static void test_integrate_short_intervals(void) {
+    static const double from[3] = {0.3, 100, -7}, rough[3] = {1e-3, 1e-1, 1e-2};
+    int i;
+    for (i = 0; i < 3; i++) {
+        const double length = sizeof(flow_real) == sizeof(double) ? 1e-4 * rough[i] : rough[i];
+        const flow_real a = FLOWI_R(from[i]), b = FLOWI_R(from[i] + length);
+        flow_real integral = 0;
+        TEST_ERR(flow_integrate(&integral, one, NULL, a, b), FLOW_OK);
+        TEST_NEAR(integral / (b - a), 1, 50 * EPS);
+    }
+}
+
 /* The ends evaluated, or too few nodes near them: 1/(2 sqrt x), log x. At 0 the nodes crowd down to
  * the smallest numbers; at 1 they can only come within EPS of it. */
 static flow_real inverse_root(void *ctx, flow_real x) {
@@ -700,6 +719,7 @@ int main(void) {
     test_section("integrals");
     test_integrate_smooth();
     test_integrate_singular();
+    test_integrate_short_intervals();
     test_integrate_errors();
     test_quadrature();
     test_quadrature_errors();

@@ -7,7 +7,8 @@
 #   count_up             prints the last line, "N passed, N failed", and exits with the verdict
 #
 # A command counts as one test, unless its own last line is "N passed, N failed": then those are
-# added. One that ends badly and admits no failure (a crash, a hang) counts as one failed.
+# added, and with must_count=yes a command without that line has failed. One that ends badly and
+# admits no failure (a crash, a hang) counts as one failed.
 # $work is a folder for everything; it is removed at the end.
 
 work=$(mktemp -d "${TMPDIR:-/tmp}/flow.XXXXXX") || exit 1
@@ -16,7 +17,7 @@ trap 'exit 1' HUP INT TERM
 cores=$(nproc 2>/dev/null || echo 2)
 limit=$(command -v timeout >/dev/null 2>&1 && echo timeout 1800)
 export work limit
-queued=0 passed=0 failed=0
+queued=0 passed=0 failed=0 must_count=
 
 job() {
     queued=$((queued + 1))
@@ -38,7 +39,7 @@ run_jobs() {
         [0-9]*' passed, '[0-9]*' failed')
             good=${last%% *} bad=${last#*, } bad=${bad%% *}
             [ "$status" -eq 0 ] || [ "$bad" -gt 0 ] || bad=1 ;;
-        *) if [ "$status" -eq 0 ]; then good=1; else bad=1; fi ;;
+        *) if [ "$status" -eq 0 ] && [ -z "$must_count" ]; then good=1; else bad=1; fi ;;
         esac
         passed=$((passed + good)) failed=$((failed + bad))
         if [ "${1-}" = say ]; then

@@ -11,7 +11,9 @@ for program in "$@"; do
     *) job "${program##*/}" "$program" ;;
     esac
 done
+must_count=yes
 run_jobs say
+must_count=
 
 # The scripts use every core themselves, so they come one after the other.
 for script in "$@"; do
