@@ -4039,7 +4039,7 @@ FLOW_API int flow_net_init(flow_net *net, int d, int cond, int width, int depth,
     net->mlp.out = d;
     net->mlp.act = act;
     rows = flowi_size(batch, in, 1);
-    if ((7.0 * depth + 2) * batch * width > INT_MAX || (double)FLOWI_TANGENTS * batch * in > INT_MAX)
+    if ((7.0 * depth + 2) * batch * width > INT_MAX || 1.0 * FLOWI_TANGENTS * batch * in > INT_MAX)
         return FLOW_E_MEMORY; /* an int could not count them */
     net->params = flow_mlp_params(&net->mlp);
     block = flowi_new(2 * (size_t)net->params + (2 + FLOWI_TANGENTS) * rows +
