@@ -239,6 +239,20 @@ static void test_categorical_ends(void) {
     TEST_EQ_INT(flow_rng_categorical(&rng, p, 3), 2);
 }
 
+/* A rest that rounding leaves behind the last probability and that falls to the 0 after it. */
+static void test_categorical_rest(void) {
+    flow_real p[40];
+    flow_rng rng = test_rng(22);
+    int trial, i, impossible = 0;
+    p[39] = 0;
+    for (trial = 0; trial < 2000; trial++) {
+        flow_rng last = rng_about_to_draw(last_draw);
+        for (i = 0; i < 39; i++) p[i] = flow_rng_uniform(&rng);
+        impossible += flow_rng_categorical(&last, p, 40) == 39;
+    }
+    TEST_EQ_INT(impossible, 0);
+}
+
 /* The number of a permutation of 0 ... 3 among the 24, by its inversions in base 4, 3, 2. */
 static int rank_of_four(const int *perm) {
     int rank = 0, i, j;
@@ -309,6 +323,7 @@ int main(void) {
     test_below_is_uniform();
     test_categorical_distribution();
     test_categorical_ends();
+    test_categorical_rest();
     test_permutation_is_uniform();
     test_permutation_is_one();
     test_assertions();

@@ -108,13 +108,17 @@ static void test_products_of_awkward_sizes(void) {
 /* Row i of a product of many rows has the bits of the product of row i alone. */
 static void check_product_rows(flow_rng *rng, int m, int n, int k, int flags) {
     product p = product_of_sizes(rng, m, n, k, flags);
-    int i;
-    flow_matmul(p.c, p.a, 0, p.b, p.tb, m, n, k, p.accumulate);
-    for (i = 0; i < m; i++)
-        flow_matmul(p.before + i * n, p.a + i * k, 0, p.b, p.tb, 1, n, k, p.accumulate);
+    flow_real *row = random_array(rng, k);
+    int i, j;
+    flow_matmul(p.c, p.a, p.ta, p.b, p.tb, m, n, k, p.accumulate);
+    for (i = 0; i < m; i++) {
+        for (j = 0; j < k; j++) row[j] = p.a[p.ta ? j * m + i : i * k + j];
+        flow_matmul(p.before + i * n, row, p.ta, p.b, p.tb, 1, n, k, p.accumulate);
+    }
     if (!TEST(memcmp(p.c, p.before, sizeof(flow_real) * (size_t)(m * n)) == 0))
         printf("    m %d, n %d, k %d, flags %d\n", m, n, k, flags);
     product_free(&p);
+    free(row);
 }
 
 /* A sum whose order depends on m, on whether c has few columns, or on the thread that takes it: a
@@ -130,6 +134,15 @@ static void test_product_bits_do_not_depend_on_m(void) {
         for (i = 0; i < 6; i++)
             check_product_rows(&rng, more[i][0], more[i][1], more[i][2], flags);
     }
+}
+
+/* A row of A' alone, a column of one number that could pass for a row, summed in another order. */
+static void test_product_bits_of_a_transposed_row(void) {
+    flow_rng rng = test_rng(11);
+    int n, k, flags;
+    for (flags = 1; flags < 8; flags += 2)
+        for (n = 1; n <= 9; n++)
+            for (k = 8; k <= 40; k++) check_product_rows(&rng, 4, n, k, flags);
 }
 
 /* A NaN times 0 that is skipped, old contents that survive where they should be overwritten. */
@@ -390,6 +403,13 @@ static void test_matrices_that_are_not_finite(void) {
         }
 }
 
+/* An infinite inverse passed off as a matrix: of a number so small that 1/x overflows. */
+static void test_inverse_that_overflows(void) {
+    flow_real tiny = EPS < 1e-10 ? (flow_real)1e-310 : FLOWI_R(1e-39), inv = 0, logdet = 0;
+    const int err = flow_inverse(&inv, &logdet, &tiny, 1);
+    TEST(err == FLOW_E_FINITE || err == FLOW_E_SINGULAR);
+}
+
 /* ---- Cholesky -------------------------------------------------------------------------------- */
 
 /* The factor of a product of triangular matrices is that matrix, with nothing left above; its two
@@ -434,7 +454,8 @@ static void test_cholesky_by_hand(void) {
     TEST_NEAR(x[1], 3, 0);
 }
 
-/* A root of a negative number, or of rounding errors: what is not positive definite is refused. */
+/* A root of a negative number, or of rounding errors: what is not positive definite is refused,
+ * and what is merely small is not. */
 static void test_cholesky_refuses(void) {
     static const double eps_times[2] = {0.5, 4};
     flow_real a[4] = {1, 2, 2, 1}, negative[1] = {-1}, zero[1] = {0}, bad[9];
@@ -455,6 +476,8 @@ static void test_cholesky_refuses(void) {
         bad[k % 9] = k < 9 ? infinity : infinity - infinity;
         TEST_ERR(flow_cholesky(bad, 3), FLOW_E_SINGULAR);
     }
+    a[0] = FLOWI_R(4e-20), a[1] = a[2] = 0, a[3] = FLOWI_R(9e-20);
+    TEST_ERR(flow_cholesky(a, 2), FLOW_OK);
 }
 
 /* ---- spectral norm --------------------------------------------------------------------------- */
@@ -546,6 +569,7 @@ int main(void) {
     test_products_of_small_sizes();
     test_products_of_awkward_sizes();
     test_product_bits_do_not_depend_on_m();
+    test_product_bits_of_a_transposed_row();
     test_product_of_nan();
     test_section("determinants");
     test_determinants_by_expansion();
@@ -559,6 +583,7 @@ int main(void) {
     test_singular_matrices();
     test_singular_threshold();
     test_matrices_that_are_not_finite();
+    test_inverse_that_overflows();
     test_section("Cholesky");
     test_cholesky();
     test_cholesky_by_hand();

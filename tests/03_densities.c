@@ -274,11 +274,12 @@ static void test_mixture_score(void) {
 }
 
 /* Exponentials that underflow: far from every mean the log-density is still finite, and its score
- * points back. A component of weight 0 is not there. */
+ * points back, until even its square overflows. A component of weight 0 is not there. */
 static void test_mixture_far_away(void) {
     const flow_real weight[3] = {1, 0, 3}, mean[3] = {0, FLOWI_R(1e6), 10}, cov[3] = {1, 1, 4};
     const flow_real x[3] = {FLOWI_R(-1e4), FLOWI_R(1e6), 0};
     flow_mixture m;
+    const flow_real beyond = EPS < 1e-10 ? FLOWI_R(1e200) : FLOWI_R(1e30);
     flow_real logp[3], score[3], q = FLOWI_R(1e4) + 10;
     TEST_ERR(flow_mixture_init(&m, weight, mean, cov, 3, 1), FLOW_OK);
     flow_mixture_logprob(&m, logp, x, 3);
@@ -287,6 +288,8 @@ static void test_mixture_far_away(void) {
     TEST_NEAR(score[0], (double)q / 4, 1e5 * EPS);
     TEST(logp[1] < FLOWI_R(-1e11)); /* the third component's, though the second sits here */
     TEST_NEAR(logp[2], log(0.25 + 0.375 * exp(-100.0 / 8)) - log_two_pi / 2, 20 * EPS);
+    flow_mixture_logprob(&m, logp, &beyond, 1);
+    TEST_NEAR(logp[0], -HUGE_VAL, 0);
     flow_mixture_free(&m);
 }
 
@@ -415,9 +418,11 @@ static int init_with(int array, int index, flow_real value) {
     return error;
 }
 
-/* A NaN, an infinity or an indefinite covariance, anywhere, that is taken for a mixture. */
+/* A NaN, an infinity or an indefinite covariance, anywhere, that is taken for a mixture; a negative
+ * weight that others outweigh, or that none is there to outweigh. */
 static void test_mixture_errors(void) {
-    const flow_real infinity = FLOWI_INFINITY, nan = infinity - infinity;
+    const flow_real infinity = FLOWI_INFINITY, nan = infinity - infinity, negative[2] = {-1, -1};
+    flow_mixture m;
     int i;
     for (i = 0; i < 2; i++) TEST_ERR(init_with(0, i, nan), FLOW_E_FINITE);
     for (i = 0; i < 2; i++) TEST_ERR(init_with(0, i, infinity), FLOW_E_FINITE);
@@ -425,6 +430,9 @@ static void test_mixture_errors(void) {
     for (i = 0; i < 4; i++) TEST_ERR(init_with(1, i, -infinity), FLOW_E_FINITE);
     for (i = 0; i < 8; i++) TEST_ERR(init_with(2, i, nan), FLOW_E_FINITE);
     TEST_ERR(init_with(0, 1, -6), FLOW_E_FINITE); /* the weights' sum is 0 */
+    TEST_ERR(init_with(0, 0, -1), FLOW_E_FINITE); /* {-1, 2} */
+    TEST_ERR(init_with(0, 1, -1), FLOW_E_FINITE);
+    TEST_ERR(flow_mixture_init(&m, negative, plane_mean, plane_cov, 2, 2), FLOW_E_FINITE);
     TEST_ERR(init_with(0, 0, 0), FLOW_OK);        /* one of them may be */
     TEST_ERR(init_with(2, 0, -2), FLOW_E_SINGULAR);
     TEST_ERR(init_with(2, 3, FLOWI_R(0.125)), FLOW_E_SINGULAR); /* 2 * 0.125 = 0.5^2 */
