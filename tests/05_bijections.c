@@ -458,13 +458,17 @@ static void test_planar_uhat(void) {
     }
 }
 
-/* m(0) that is not 0, so that u = 0 is not the identity; w = 0 that divides by 0. */
+/* m(0) that is not 0, so that u = 0 is not the identity, least of all where |w| is tiny; w = 0 that
+ * divides by 0. */
 static void test_planar_zeros(void) {
-    const flow_real u[2] = {2, 3}, zero[2] = {0, 0}, w[2] = {4, 5};
+    const flow_real u[2] = {2, 3}, zero[2] = {0, 0}, w[2] = {4, 5}, tiny[2] = {FLOWI_R(1e-18), 0};
     flow_real uhat[2];
-    TEST_NEAR(flow_planar_uhat(uhat, zero, w, 2), 0, 4 * EPS);
-    TEST_NEAR(uhat[0], 0, EPS);
-    TEST_NEAR(uhat[1], 0, EPS);
+    TEST_NEAR(flow_planar_uhat(uhat, zero, w, 2), 0, 0);
+    TEST_NEAR(uhat[0], 0, 0);
+    TEST_NEAR(uhat[1], 0, 0);
+    TEST_NEAR(flow_planar_uhat(uhat, zero, tiny, 2), 0, 0);
+    TEST_NEAR(uhat[0], 0, 0);
+    TEST_NEAR(uhat[1], 0, 0);
     TEST_NEAR(flow_planar_uhat(uhat, u, zero, 2), 0, 0);
     TEST_NEAR(uhat[0], 2, 0);
     TEST_NEAR(uhat[1], 3, 0);
@@ -629,6 +633,25 @@ static void test_actnorm_fit(void) {
     TEST_NEAR(theta[5], -4, 400 * EPS);
 }
 
+/* What counts as constant by an absolute measure: a tiny deviation is one, and what rounding leaves
+ * of a large constant is none. */
+static void test_actnorm_fit_of_sizes(void) {
+    const flow_bijection b = flow_actnorm(2);
+    flow_real x[200], theta[4];
+    flow_rng rng = test_rng(46);
+    int i, k;
+    for (k = 1; k <= 20; k++) {
+        flow_normal_sample(&rng, x, 100, 2);
+        for (i = 0; i < 100; i++) {
+            x[2 * i] *= FLOWI_R(1e-6);
+            x[2 * i + 1] = FLOWI_R(1e6 * k / 3);
+        }
+        TEST_ERR(b.fit(&b, theta, x, 90 + k / 2), FLOW_OK);
+        TEST_NEAR(theta[0], log(1e6), 0.5); /* six standard errors */
+        TEST_NEAR(theta[1], 0, 0);
+    }
+}
+
 /* P' for P, L and U exchanged, a diagonal of L that is not 1: y = P (L (U x)) by hand. */
 static void test_linear_by_hand(void) {
     static const int perm[3] = {2, 0, 1}; /* y_0 = (L U x)_2, ... */
@@ -697,27 +720,58 @@ static void test_coupling_pattern(void) {
     }
 }
 
-/* An output that sees its own coordinate or a later one, an order that is not reversed, or a mask
- * so strict that an earlier coordinate is not seen: the Jacobian is triangular and nothing less. */
-static void test_autoregressive_pattern(void) {
-    int which, s, i, j;
-    for (which = 7; which <= 8; which++)
-        for (s = 0; s < 5; s++) {
-            const int d = dims[s];
-            flow_rng rng = test_rng(7);
-            bench t = bench_of(&kinds[which], d, 1, &rng);
-            flow_real *jacobian = jacobian_of(&t, 0.25);
-            for (i = 0; i < d; i++)
-                for (j = 0; j < d; j++) {
-                    const flow_real slope = jacobian[i * d + j];
-                    const int earlier = which == 7 ? j < i : j > i;
-                    if (i == j) TEST(slope > 0);
-                    else if (earlier) TEST(slope > 0 || slope < 0);
-                    else TEST_NEAR(slope, 0, 0);
-                }
-            test_free(jacobian);
-            bench_free(&t);
+static flow_conditioner pattern_spec;
+
+static flow_bijection patterned(int d) {
+    return flow_autoregressive(d, &pattern_spec);
+}
+
+static void check_autoregressive_pattern(int additive, int reverse, int depth, int d) {
+    const kind k = {"maf, patterned", patterned, {0.5, 1}, {300, 300}, ROUNDING};
+    flow_rng rng = test_rng(7);
+    flow_real *jacobian;
+    bench t;
+    int i, j;
+    pattern_spec = conditioner(NULL, additive, reverse, depth);
+    t = bench_of(&k, d, 1, &rng);
+    jacobian = jacobian_of(&t, 0.25);
+    for (i = 0; i < d; i++)
+        for (j = 0; j < d; j++) {
+            const flow_real slope = jacobian[i * d + j];
+            if (i == j) TEST(slope > 0);
+            else if (reverse ? j > i : j < i) TEST(slope > 0 || slope < 0);
+            else TEST_NEAR(slope, 0, 0);
         }
+    forward(&t);
+    if (additive) TEST_NEAR(t.logdet[0], 7, 0);
+    test_free(jacobian);
+    bench_free(&t);
+}
+
+/* An output that sees its own coordinate or a later one, an order that is not reversed, in every
+ * layer, or a mask so strict that an earlier coordinate is not seen: the Jacobian is triangular and
+ * nothing less. A scale that moves although the layer only adds. */
+static void test_autoregressive_pattern(void) {
+    int which, s;
+    for (which = 0; which < 12; which++)
+        for (s = 0; s < 5; s++)
+            check_autoregressive_pattern(which & 1, which >> 1 & 1, which / 4, dims[s]);
+}
+
+/* Weights between hidden layers that are masked and need not be, or the other way round: in four
+ * dimensions neuron i has the degree i % 3 + 1, and sees those of its own or a lower one. */
+static void test_autoregressive_hidden_masks(void) {
+    flow_rng rng = test_rng(47);
+    bench t = bench_of(&kinds[7], 4, 1, &rng);
+    const flow_real *slope = t.dtheta + 7 * (4 + 1); /* the second layer's weights */
+    int i;
+    forward(&t);
+    for (i = 0; i < t.b.params; i++) t.dtheta[i] = 0;
+    TEST_ERR(t.b.backward(&t.b, t.theta, t.dtheta, t.dx, t.dy, t.dlogdet, t.x, t.n, t.cache),
+             FLOW_OK);
+    for (i = 0; i < 7 * 7; i++)
+        TEST_EQ_INT(slope[i] < 0 || slope[i] > 0, i / 7 % 3 >= i % 7 % 3);
+    bench_free(&t);
 }
 
 /* Where the outputs' biases stand in the parameters: the last 2*d, s first, then t. */
@@ -816,6 +870,15 @@ static void test_residual_diagonal(void) {
     }
 }
 
+/* Squarings that stop too early for two singular values that are nearly equal: W with the values 2
+ * and 2 (1 - 1e-4) along (1, 1) and (1, -1). */
+static void test_residual_norm_of_a_near_tie(void) {
+    const flow_real sum = FLOWI_R(2 - 1e-4), off = FLOWI_R(1e-4), w[4] = {sum, off, off, sum};
+    flow_real u[2], v[2], work[8];
+    TEST_NEAR(flowi_residual_norm(w, u, v, 2, 2, work), 2, 10 * EPS);
+    TEST_NEAR(fabs((double)v[0]), sqrt(0.5), 1e-9 + 1000 * EPS);
+}
+
 /* Weights that keep a norm above 1: no two points may move apart by more than the bound. */
 static void test_residual_is_lipschitz(void) {
     flow_rng rng = test_rng(8);
@@ -860,6 +923,23 @@ static void test_residual_power(void) {
     bench_free(&follow);
 }
 
+/* Fewer iterations than power says: W changes, and g is W x/(2 s) with the s of three steps from
+ * where the norm of the first W stood. */
+static void test_residual_power_by_hand(void) {
+    const flow_real first[6] = {3, 1, 0, 2, 0, 0}, then[6] = {1, 4, 2, 3, 0, 0}, x[2] = {1, -1};
+    flow_residual_spec spec = line_spec(0.5, 0, 0);
+    flow_bijection b;
+    flow_real y[2], logdet = 0, u[2], v[2], work[8], cache[200] = {0}, s;
+    spec.power = 3;
+    b = flow_residual(2, &spec);
+    TEST(b.work + b.cache <= 200);
+    flowi_residual_norm(first, u, v, 2, 2, work);
+    s = flow_spectral_norm(then, u, v, 2, 2, 3);
+    TEST_ERR(b.forward(&b, first, y, &logdet, x, 1, cache), FLOW_OK);
+    TEST_ERR(b.forward(&b, then, y, &logdet, x, 1, cache), FLOW_OK);
+    TEST_NEAR(y[0], 1 - 3 / (2 * (double)s), 20 * EPS);
+}
+
 /* An inverse that stops too early, without saying so, or never. */
 static void test_residual_inverse(void) {
     flow_residual_spec spec = tight_spec;
@@ -883,7 +963,28 @@ static void test_residual_inverse(void) {
     bench_free(&t);
 }
 
-/* x <- y - 2 x, which runs away; a NaN that is iterated on. */
+/* A tolerance below what rounding of a large point leaves, which no iteration reaches. */
+static void test_residual_inverse_of_large_points(void) {
+    static const double sizes[] = {30, 100, 300, 1000};
+    flow_rng rng = test_rng(48);
+    int s, i, trial;
+    for (s = 0; s < 4; s++)
+        for (trial = 0; trial < 10; trial++) {
+            flow_residual_spec spec = tight_spec;
+            bench t = bench_of(&kinds[9], 3, 1, &rng);
+            flow_real back[3 * N];
+            spec.act = FLOW_LIPSWISH;
+            spec.bound = 0; /* 0.97 */
+            t.b.spec = &spec;
+            for (i = 0; i < 3 * N; i++) t.x[i] *= FLOWI_R(sizes[s]);
+            forward(&t);
+            TEST_ERR(t.b.inverse(&t.b, t.theta, back, t.logdet, t.y, N, t.cache), FLOW_OK);
+            TEST(distance(back, t.x, 3 * N) <= ITERATED + 300 * EPS * largest(t.y, 3 * N));
+            bench_free(&t);
+        }
+}
+
+/* x <- y - 2 x, which runs away; a NaN that is iterated on, or that an infinity becomes. */
 static void test_residual_refuses(void) {
     const flow_residual_spec spec = line_spec(HUGE_VAL, 0, 50);
     const flow_bijection line = flow_residual(1, &spec);
@@ -895,6 +996,8 @@ static void test_residual_refuses(void) {
     TEST_ERR(line.inverse(&line, steep, x, logdet, y, 1, cache), FLOW_E_CONVERGE);
     t.x[1] = nan;
     TEST_ERR(t.b.inverse(&t.b, t.theta, t.y, t.logdet, t.x, 1, t.cache), FLOW_E_FINITE);
+    t.x[1] = 2, t.x[3] = FLOWI_INFINITY;
+    TEST_ERR(t.b.inverse(&t.b, t.theta, t.y, t.logdet, t.x, 2, t.cache), FLOW_E_FINITE);
     t.theta[t.b.params - 1] = nan;
     check_refusal(&t.b, t.theta, FLOW_E_FINITE);
     bench_free(&t);
@@ -935,6 +1038,23 @@ static void test_series_terms(void) {
              FLOW_OK);
     forward(&t);
     for (k = 0; k < N; k++) TEST_NEAR(estimate[k], (double)t.logdet[k] - 7, 2000 * EPS);
+    bench_free(&t);
+}
+
+/* A series of weights that were not divided by their norms; one probe for all points. */
+static void test_series_of_the_layer(void) {
+    flow_rng rng = test_rng(49), before;
+    bench t = bench_of(&kinds[9], 3, 1, &rng);
+    flow_real estimate[N];
+    int k;
+    forward(&t);
+    TEST_ERR(flow_residual_series(&t.b, t.theta, estimate, &rng, t.x, N, 0, 300, 0, t.cache),
+             FLOW_OK);
+    for (k = 0; k < N; k++) TEST_NEAR(estimate[k], (double)t.logdet[k] - 7, 2000 * EPS);
+    before = rng;
+    TEST_ERR(flow_residual_series(&t.b, t.theta, estimate, &rng, t.x, N, 2, 4, 0, t.cache),
+             FLOW_OK);
+    TEST_EQ_INT(draws_between(before, &rng), 2 * N * 3);
     bench_free(&t);
 }
 
@@ -1121,20 +1241,26 @@ int main(void) {
     test_section("actnorm and linear");
     test_actnorm_by_hand();
     test_actnorm_fit();
+    test_actnorm_fit_of_sizes();
     test_linear_by_hand();
     test_section("coupling and autoregressive");
     test_mask();
     test_coupling_pattern();
     test_autoregressive_pattern();
+    test_autoregressive_hidden_masks();
     test_cap();
     test_section("residual");
     test_residual_lines();
     test_residual_diagonal();
+    test_residual_norm_of_a_near_tie();
     test_residual_is_lipschitz();
     test_residual_power();
+    test_residual_power_by_hand();
     test_residual_inverse();
+    test_residual_inverse_of_large_points();
     test_residual_refuses();
     test_series_terms();
+    test_series_of_the_layer();
     test_series_by_its_draws();
     test_series_is_unbiased();
     test_series_refuses();
