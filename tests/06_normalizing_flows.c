@@ -464,7 +464,8 @@ static void test_nll(void) {
     flow_chain_free(&c);
 }
 
-/* No samples, a NaN in data or parameters, a chain that runs the other way. */
+/* No samples, a NaN in data or parameters, a loss that overflows, a chain that runs the other
+ * way. */
 static void test_nll_refuses(void) {
     flow_chain c = planars(2, FLOW_TO_NOISE, 4, 28), from = planars(2, FLOW_FROM_NOISE, 4, 28);
     const flow_real nan = FLOWI_INFINITY - FLOWI_INFINITY;
@@ -482,6 +483,8 @@ static void test_nll_refuses(void) {
         TEST_ERR(flow_chain_nll(&c, &loss, x, 4), FLOW_E_FINITE);
         c.theta[i] = kept;
     }
+    x[7] = EPS < 1e-10 ? FLOWI_R(1e200) : FLOWI_R(1e30); /* its square is infinite */
+    TEST_ERR(flow_chain_nll(&c, &loss, x, 4), FLOW_E_FINITE);
     TEST_ASSERT_TRIPS((void)flow_chain_nll(&from, &loss, x, 4));
     flow_chain_free(&c);
     flow_chain_free(&from);
@@ -513,6 +516,12 @@ static int gaussian(void *ctx, flow_real *energy, flow_real *denergy, const flow
 static int endless(void *ctx, flow_real *energy, flow_real *denergy, const flow_real *x, int n) {
     quartic(ctx, energy, denergy, x, n);
     energy[n - 1] = FLOWI_INFINITY;
+    return FLOW_OK;
+}
+
+static int steepless(void *ctx, flow_real *energy, flow_real *denergy, const flow_real *x, int n) {
+    quartic(ctx, energy, denergy, x, n);
+    denergy[n] = FLOWI_INFINITY - FLOWI_INFINITY;
     return FLOW_OK;
 }
 
@@ -585,8 +594,8 @@ static void test_reverse_kl_of_itself(void) {
     }
 }
 
-/* No samples, an energy that fails or is not finite, NaN in parameters, a chain that runs the other
- * way. */
+/* No samples, an energy that fails or is not finite, or whose gradient is not, NaN in parameters, a
+ * chain that runs the other way. */
 static void test_reverse_kl_refuses(void) {
     flow_chain c = planars(2, FLOW_FROM_NOISE, 4, 31), to = planars(2, FLOW_TO_NOISE, 4, 31);
     flow_rng rng = test_rng(32);
@@ -595,6 +604,7 @@ static void test_reverse_kl_refuses(void) {
     TEST_ERR(flow_chain_reverse_kl(&c, &loss, quartic, &d, &rng, 0), FLOW_E_EMPTY);
     TEST_ERR(flow_chain_reverse_kl(&c, &loss, refusing, &d, &rng, 4), FLOW_E_UNKNOWN);
     TEST_ERR(flow_chain_reverse_kl(&c, &loss, endless, &d, &rng, 4), FLOW_E_FINITE);
+    TEST_ERR(flow_chain_reverse_kl(&c, &loss, steepless, &d, &rng, 4), FLOW_E_FINITE);
     TEST_ASSERT_TRIPS((void)flow_chain_reverse_kl(&to, &loss, quartic, &d, &rng, 4));
     TEST_ASSERT_TRIPS((void)flow_chain_reverse_kl(&c, &loss, quartic, &d, &rng, 5));
     TEST_ASSERT_TRIPS((void)flow_chain_reverse_kl(&c, &loss, NULL, &d, &rng, 4));
@@ -629,6 +639,43 @@ static void test_fit(void) {
     TEST_ERR(flow_chain_fit(&c, x, 0), FLOW_E_EMPTY);
     flow_chain_theta(&c, 3)[0] = FLOWI_INFINITY - FLOWI_INFINITY;
     TEST_ERR(flow_chain_fit(&c, x, 500), FLOW_E_FINITE);
+    flow_chain_free(&c);
+}
+
+/* A layer fitted to the whole batch though there are fewer points; points that overflow in the last
+ * layer, behind which nobody looks. */
+static void test_fit_of_few_and_far(void) {
+    const flow_real far = EPS < 1e-10 ? FLOWI_R(1e200) : FLOWI_R(1e30);
+    flow_bijection layer[2];
+    flow_rng rng = test_rng(37);
+    flow_real x[4] = {1, 2, 4, 5};
+    flow_chain c;
+    layer[0] = flow_actnorm(1);
+    layer[1] = flow_affine(1);
+    TEST_ERR(flow_chain_init(&c, layer, 2, FLOW_TO_NOISE, 8, &rng), FLOW_OK);
+    TEST_ERR(flow_chain_fit(&c, x, 4), FLOW_OK);
+    TEST_NEAR(c.theta[0], -log(2.5) / 2, 20 * EPS);
+    TEST_NEAR(c.theta[1], -3 / sqrt(2.5), 20 * EPS);
+    flow_chain_free(&c);
+    TEST_ERR(flow_chain_init(&c, layer + 1, 1, FLOW_TO_NOISE, 8, &rng), FLOW_OK);
+    x[3] = c.theta[0] = far;
+    TEST_ERR(flow_chain_fit(&c, x, 4), FLOW_E_FINITE);
+    flow_chain_free(&c);
+}
+
+/* A mean of many numbers that rounding moves: years, which are far from 0 and close together. */
+static void test_fit_of_many(void) {
+    enum { MANY = 100000 };
+    static flow_real x[MANY], y[MANY], logdet[MANY];
+    flow_bijection layer = flow_actnorm(1);
+    flow_rng rng = test_rng(38);
+    flow_chain c;
+    flow_uniform_sample(&rng, x, 1990, 2010, MANY, 1);
+    TEST_ERR(flow_chain_init(&c, &layer, 1, FLOW_TO_NOISE, MANY, &rng), FLOW_OK);
+    TEST_ERR(flow_chain_fit(&c, x, MANY), FLOW_OK);
+    TEST_ERR(flow_chain_forward(&c, y, logdet, x, MANY), FLOW_OK);
+    TEST_NEAR(mean_of(y, MANY, 1), 0, 1e-3);
+    TEST_NEAR(product_of(y, 0, y, 0, MANY, 1), 1, 1e-3);
     flow_chain_free(&c);
 }
 
@@ -672,6 +719,22 @@ static void check_bad_point(int direction, flow_real bad) {
     flow_chain_free(&c);
 }
 
+/* A log-determinant that is infinite though the point is not: a scale of e^-infinity one way, of
+ * e^infinity the other. */
+static void test_infinite_logdet(void) {
+    flow_bijection layer = flow_actnorm(1);
+    flow_rng rng = test_rng(39);
+    flow_real x[1] = {1}, y[1], logdet[1] = {0};
+    flow_chain c;
+    TEST_ERR(flow_chain_init(&c, &layer, 1, FLOW_TO_NOISE, 1, &rng), FLOW_OK);
+    c.theta[0] = -FLOWI_INFINITY;
+    TEST_ERR(flow_chain_forward(&c, y, logdet, x, 1), FLOW_E_FINITE);
+    c.theta[0] = FLOWI_INFINITY;
+    logdet[0] = 0;
+    TEST_ERR(flow_chain_inverse(&c, y, logdet, x, 1), FLOW_E_FINITE);
+    flow_chain_free(&c);
+}
+
 static void test_errors(void) {
     const flow_real nan = FLOWI_INFINITY - FLOWI_INFINITY;
     int direction;
@@ -712,6 +775,9 @@ int main(void) {
     test_reverse_kl_refuses();
     test_section("fit and errors");
     test_fit();
+    test_fit_of_few_and_far();
+    test_fit_of_many();
     test_errors();
+    test_infinite_logdet();
     return test_done();
 }

@@ -769,6 +769,26 @@ static void test_adapt_overflow(void) {
     flow_ode_free(&s);
 }
 
+/* dx/dt = 1, and from t = 1 on 1000: steps that have grown are too long at once. */
+static int jump_rate(void *ctx, flow_real *dx, const flow_real *x, flow_real t) {
+    (void)ctx;
+    (void)x;
+    *dx = t < 1 ? 1 : 1000;
+    return FLOW_OK;
+}
+
+/* Rejected tries that do not count among the most that there may be. */
+static void test_adapt_most(void) {
+    flow_real x = 0;
+    flow_ode s;
+    TEST_ERR(flow_ode_init(&s, FLOW_DOPRI5, 1), FLOW_OK);
+    s.most = 12;
+    TEST_ERR(flow_ode_adapt(&s, jump_rate, NULL, &x, 0, 10, 1, NULL, NULL, 0), FLOW_E_CONVERGE);
+    TEST(s.rejected > 0);
+    TEST_EQ_INT(s.accepted + s.rejected, 12);
+    flow_ode_free(&s);
+}
+
 /* A singularity run into for ever; a NaN in a mere try that ends the solution, or one at the start
  * that does not. */
 static void test_adapt_failures(void) {
@@ -961,6 +981,7 @@ int main(void) {
     test_adapt_edges();
     test_adapt_field_errors();
     test_adapt_failures();
+    test_adapt_most();
     test_adapt_overflow();
     test_section("the reverse of a step");
     test_step_backward();
