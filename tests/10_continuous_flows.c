@@ -299,7 +299,8 @@ static flow_real mixture_cdf(void *ctx, flow_real x) {
     return FLOWI_R(p);
 }
 
-/* Samples that are not those of p_1, draws that are not those documented. */
+/* Samples that are not those of p_1, draws that are not those documented: of all at once, not of an
+ * odd number batch by batch. */
 static void test_sample(void) {
     static flow_real x[2000], z[2000];
     const flow_real weight[2] = {1, 3}, mean[2] = {-2, 1}, cov[2] = {FLOWI_R(0.25), 1};
@@ -309,7 +310,7 @@ static void test_sample(void) {
     flow_cnf c;
     TEST_ERR(flow_mixture_init(&m, weight, mean, cov, 2, 1), FLOW_OK);
     TEST_ERR(flow_marginal_of_mixture(&g, &m, FLOW_LINEAR), FLOW_OK);
-    TEST_ERR(flow_cnf_init(&c, flow_marginal_field(&g), FLOW_RK4, 20, 300), FLOW_OK);
+    TEST_ERR(flow_cnf_init(&c, flow_marginal_field(&g), FLOW_RK4, 20, 299), FLOW_OK);
     TEST_ERR(flow_cnf_sample(&c, &rng, x, 2000), FLOW_OK);
     TEST(ks_accepts(x, 2000, mixture_cdf, &m));
     flow_normal_sample(&twin, z, 2000, 1);
@@ -527,6 +528,30 @@ static void test_probes_last_a_solve(void) {
     }
 }
 
+/* Probes of one batch used for the next, or kept for the next call; one stream of normal pairs for
+ * all probes: 5 points in batches of 2, 2 and 1 with 2 probes each, in three dimensions. */
+static void test_probes_of_every_batch(void) {
+    int kind, round;
+    for (kind = FLOW_RADEMACHER; kind <= FLOW_GAUSSIAN; kind++) {
+        const int draws = kind == FLOW_GAUSSIAN ? 2 * (6 + 6 + 4) : 2 * 15;
+        swirl w = {3, 0.01, 0.7};
+        flow_real x[15] = {0}, logp[5] = {0}, t[5] = {0};
+        flow_rng rng = test_rng(25), before;
+        flow_cnf c;
+        TEST_ERR(flow_cnf_init_hutchinson(&c, field_of(&w, 1), FLOW_EULER, 2, 2, kind, 2, &rng),
+                 FLOW_OK);
+        for (round = 0; round < 2; round++) {
+            before = rng;
+            TEST_ERR(flow_cnf_transport(&c, x, logp, 0, 1, 5), FLOW_OK);
+            TEST_EQ_INT(draws_between(before, &rng), draws);
+            before = rng;
+            TEST_ERR(flow_cnf_divergence(&c, NULL, logp, x, t, 5), FLOW_OK);
+            TEST_EQ_INT(draws_between(before, &rng), draws);
+        }
+        flow_cnf_free(&c);
+    }
+}
+
 /* No probes, no generator, no memory; a kind of probe that there is not. */
 static void test_hutchinson_init(void) {
     const flow_field f = linear_field();
@@ -617,10 +642,10 @@ static void check_kept_pull(pulled *q, const flow_real *dx, const flow_real *gra
     test_free(kept);
 }
 
-/* Tangents beyond the eight that go through the network at once; dv counted with each eight; dx
- * not set to zero; grad overwritten. */
+/* Tangents beyond the eight that go through the network at once, or none; dv counted with each
+ * eight; dx not set to zero; grad overwritten. */
 static void test_net_backward(void) {
-    static const int counts[5] = {1, 7, 8, 9, MANY};
+    static const int counts[6] = {0, 1, 7, 8, 9, MANY};
     flow_rng rng = test_rng(19);
     static pulled q;
     flow_real dx[BATCH * 2], *once;
@@ -630,7 +655,7 @@ static void test_net_backward(void) {
     q.field = flow_net_field(&q.net);
     TEST(q.field.grad == q.net.grad && q.field.params == q.net.params);
     once = flowi_new((size_t)q.net.params);
-    for (k = 0; k < 5; k++) {
+    for (k = 0; k < 6; k++) {
         q.k = counts[k];
         draw_points(20, q.x, q.t, BATCH, 2);
         flow_normal_sample(&rng, q.dv, BATCH, 2);
@@ -897,6 +922,25 @@ static void test_adjoint(void) {
             }
 }
 
+/* Steps of the way back that are not the tolerance's: with one, c.steps has no say. */
+static void test_adjoint_follows_the_tolerance(void) {
+    flow_real *kept = NULL, loss[2] = {0};
+    model q;
+    int k, i;
+    for (k = 0; k < 2; k++) {
+        model_init(&q, 2, FLOW_DOPRI5, k ? 50 : 1, FLOW_EXACT, FLOW_ADJOINT);
+        for (i = 0; i < q.net.params; i++) q.net.theta[i] *= 3;
+        q.c.tol = EPS < 1e-10 ? FLOWI_R(1e-8) : FLOWI_R(1e-4);
+        TEST_ERR(flow_cnf_nll(&q.c, &loss[k], q.x, BATCH), FLOW_OK);
+        if (!kept) kept = flowi_new((size_t)q.net.params);
+        if (k == 0) memcpy(kept, q.net.grad, (size_t)q.net.params * sizeof *kept);
+        TEST_NEAR_ALL(q.net.grad, kept, q.net.params, 0);
+        model_free(&q);
+    }
+    TEST_NEAR(loss[0], loss[1], 0);
+    flow_release(kept);
+}
+
 /* Memory that is not what the header promises: evaluations with what a hidden layer of width 6
  * leaves of 2 tangents, states, or nothing. */
 static void test_training_memory(void) {
@@ -929,6 +973,29 @@ static int train_or_free(flow_cnf *c, int gradient) {
     const int err = flow_cnf_train(c, gradient);
     if (err < 0) flow_cnf_free(c);
     return err;
+}
+
+/* Memory that is kept though there is not enough of it; a flow that a failure spoils. */
+static void test_training_memory_fails(void) {
+    int gradient, k;
+    for (gradient = FLOW_BACKPROP; gradient <= FLOW_ADJOINT; gradient++) {
+        flow_real loss = 0;
+        model q;
+        long live;
+        model_init(&q, 2, FLOW_RK4, 2, FLOW_EXACT, gradient);
+        flow_cnf_free(&q.c);
+        TEST_ERR(flow_cnf_init(&q.c, flow_net_field(&q.net), FLOW_RK4, 2, BATCH), FLOW_OK);
+        live = test_state.live;
+        for (k = 1; k <= (gradient == FLOW_ADJOINT ? 2 : 1); k++) {
+            test_alloc_fail_at(k);
+            TEST_ERR(flow_cnf_train(&q.c, gradient), FLOW_E_MEMORY);
+            TEST_EQ_INT(test_state.live, live);
+        }
+        test_alloc_fail_at(0);
+        TEST_ERR(flow_cnf_train(&q.c, gradient), FLOW_OK);
+        TEST_ERR(flow_cnf_nll(&q.c, &loss, q.x, q.n), FLOW_OK);
+        model_free(&q);
+    }
 }
 
 /* A leak; no steps, no probes, no data; data or parameters that are not finite. */
@@ -1015,6 +1082,37 @@ static void test_backward_errors(void) {
         }
 }
 
+static int wide_velocity(void *ctx, flow_real *v, const flow_real *x, const flow_real *t, int n) {
+    (void)ctx, (void)x, (void)t;
+    memset(v, 0, (size_t)(n * WIDE) * sizeof *v);
+    return FLOW_OK;
+}
+
+static int wide_backward(void *ctx, flow_real *dx, const flow_real *dv, const flow_real *djv,
+                         const flow_real *x, const flow_real *t, const flow_real *s, int n, int k,
+                         flow_real *kept) {
+    (void)dv, (void)djv, (void)x, (void)t, (void)s, (void)k, (void)kept;
+    memset(dx, 0, (size_t)(n * WIDE) * sizeof *dx);
+    return (*(int *)ctx)++ == 0 ? -99 : FLOW_OK;
+}
+
+/* An error of the first eight tangents that the success of the rest covers up. */
+static void test_backward_error_of_some_tangents(void) {
+    flow_field f = flow_field_of(WIDE, wide_velocity, NULL);
+    flow_real x[WIDE] = {0}, loss = 0;
+    int gradient, calls;
+    f.backward = wide_backward, f.ctx = &calls;
+    for (gradient = FLOW_BACKPROP; gradient <= FLOW_ADJOINT; gradient++) {
+        flow_cnf c;
+        calls = 0;
+        TEST_ERR(flow_cnf_init(&c, f, FLOW_EULER, 1, 1), FLOW_OK);
+        TEST_ERR(flow_cnf_train(&c, gradient), FLOW_OK);
+        TEST_ERR(flow_cnf_nll(&c, &loss, x, 1), -99);
+        TEST_EQ_INT(calls, 1);
+        flow_cnf_free(&c);
+    }
+}
+
 int main(void) {
     test_section("divergence");
     test_divergence();
@@ -1038,6 +1136,7 @@ int main(void) {
     test_hutchinson_divergence();
     test_probes();
     test_probes_last_a_solve();
+    test_probes_of_every_batch();
     test_hutchinson_init();
     test_section("adaptive steps");
     test_adaptive_transport();
@@ -1049,8 +1148,11 @@ int main(void) {
     test_checkpoints();
     test_what_is_kept();
     test_adjoint();
+    test_adjoint_follows_the_tolerance();
     test_training_memory();
+    test_training_memory_fails();
     test_training_errors();
     test_backward_errors();
+    test_backward_error_of_some_tangents();
     return test_done();
 }
