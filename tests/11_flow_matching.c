@@ -139,6 +139,24 @@ static void test_convert_ends(void) {
     TEST_NEAR(y, -1.5, EPS);
 }
 
+/* Quotients by a sigma or alpha that is 0 but for rounding, passed off as predictions: the ends of
+ * the cosine path. */
+static void test_convert_ends_of_cosine(void) {
+    const flow_real t[2] = {0, 1}, x = FLOWI_R(0.5), p = 2;
+    flow_real y = 0;
+    int from;
+    TEST_ERR(flow_path_convert(FLOW_COSINE, FLOW_DATA, &y, FLOW_NOISE, &p, &x, t, 1, 1),
+             FLOW_E_SINGULAR);
+    TEST_ERR(flow_path_convert(FLOW_COSINE, FLOW_NOISE, &y, FLOW_DATA, &p, &x, t + 1, 1, 1),
+             FLOW_E_SINGULAR);
+    TEST_ERR(flow_path_convert(FLOW_COSINE, FLOW_VELOCITY, &y, FLOW_DATA, &p, &x, t + 1, 1, 1),
+             FLOW_E_SINGULAR);
+    for (from = 0; from < 4; from++)
+        if (from != FLOW_SCORE)
+            TEST_ERR(flow_path_convert(FLOW_COSINE, FLOW_SCORE, &y, from, &p, &x, t + 1, 1, 1),
+                     FLOW_E_SINGULAR);
+}
+
 /* ---- the loss -------------------------------------------------------------------------------- */
 
 #define D 2
@@ -858,6 +876,41 @@ static void test_sinkhorn_draws(void) {
     flow_ot_free(&o);
 }
 
+/* Duals of the last call, or in the places of a full batch: a used coupling gives what a fresh one
+ * gives. */
+static void test_sinkhorn_again(void) {
+    const flow_real far = EPS < 1e-10 ? FLOWI_R(1e150) : FLOWI_R(1e18), epsilon = FLOWI_R(0.5);
+    flow_real x0[6], y0[6], x1[6], a[4] = {far, 0, 0, 0}, b[4] = {0};
+    flow_rng rng = test_rng(55), twin;
+    flow_ot used, fresh;
+    int i;
+    TEST_ERR(flow_ot_init(&used, 5, 2), FLOW_OK);
+    TEST_ERR(flow_ot_init(&fresh, 5, 2), FLOW_OK);
+    TEST(flow_ot_sinkhorn(&used, &rng, a, b, FLOWI_R(1e-10), 2) < 0); /* leaves its duals */
+    flow_normal_sample(&rng, x0, 3, 2);
+    flow_normal_sample(&rng, x1, 3, 2);
+    memcpy(y0, x0, sizeof x0);
+    twin = rng;
+    TEST_ERR(flow_ot_sinkhorn(&used, &rng, x0, x1, epsilon, 3), FLOW_OK);
+    TEST_ERR(flow_ot_sinkhorn(&fresh, &twin, y0, x1, epsilon, 3), FLOW_OK);
+    TEST_NEAR(used.total, fresh.total, 0);
+    TEST_NEAR_ALL(x0, y0, 6, 0);
+    for (i = 0; i < 9; i += 3)
+        TEST_NEAR(used.plan[i] + used.plan[i + 1] + used.plan[i + 2], 1.0 / 3, 10 * EPS);
+    flow_ot_free(&used);
+    flow_ot_free(&fresh);
+}
+
+/* A sum of the plan that is not finite, which no iteration mends. */
+static void test_sinkhorn_overflow(void) {
+    flow_real far = EPS < 1e-10 ? FLOWI_R(1e150) : FLOWI_R(1e18), zero = 0;
+    flow_rng rng = test_rng(56);
+    flow_ot o;
+    TEST_ERR(flow_ot_init(&o, 2, 1), FLOW_OK);
+    TEST_ERR(flow_ot_sinkhorn(&o, &rng, &far, &zero, FLOWI_R(1e-10), 1), FLOW_E_FINITE);
+    flow_ot_free(&o);
+}
+
 /* ---- conditions and guidance ----------------------------------------------------------------- */
 
 static void test_onehot(void) {
@@ -869,6 +922,7 @@ static void test_onehot(void) {
     TEST_NEAR_ALL(c, want, 12, 0);
 }
 
+/* Another share lost, a label changed, a draw saved where there is no label to lose. */
 static void test_label_dropout(void) {
     static int label[10000];
     flow_rng rng = test_rng(60), start = rng;
@@ -882,7 +936,9 @@ static void test_label_dropout(void) {
     }
     TEST_EQ_INT(changed, 0);
     TEST_NEAR(lost / 10000.0, 0.2, 6 * sqrt(0.2 * 0.8 / 10000));
+    start = rng;
     flow_label_dropout(&rng, label, 0, 10000);
+    TEST_EQ_INT(draws_between(start, &rng), 10000);
     for (i = 0; i < 10000; i++) lost -= label[i] == -1;
     TEST_EQ_INT(lost, 0);
 }
@@ -925,7 +981,7 @@ static void test_given(void) {
     flow_net_free(&net);
 }
 
-/* Fields of formulas, so that guidance is not tested by itself: v = a sin(x) + t, b x^2. */
+/* Fields of formulas, so that guidance is not tested by itself: v = sin(x) + t, x^2 - 2 t. */
 static int field_calls[2];
 static int sine_velocity(void *ctx, flow_real *v, const flow_real *x, const flow_real *t, int n) {
     int i;
@@ -935,9 +991,8 @@ static int sine_velocity(void *ctx, flow_real *v, const flow_real *x, const flow
 }
 static int square_velocity(void *ctx, flow_real *v, const flow_real *x, const flow_real *t, int n) {
     int i;
-    (void)t;
     field_calls[1]++;
-    for (i = 0; i < n * D; i++) v[i] = x[i] * x[i];
+    for (i = 0; i < n * D; i++) v[i] = x[i] * x[i] - 2 * t[i / D];
     return *(int *)ctx;
 }
 static int sine_tangent(void *ctx, flow_real *v, flow_real *jv, const flow_real *x,
@@ -955,7 +1010,14 @@ static int square_tangent(void *ctx, flow_real *v, flow_real *jv, const flow_rea
     return square_velocity(ctx, v, x, t, n);
 }
 
-/* The two exchanged, a weight of the wrong side, one evaluated for nothing, a tangent left out. */
+/* What guidance makes of the two at x and t. */
+static double guided(double w, flow_real x, flow_real t) {
+    const double one = sin((double)x) + (double)t, two = (double)(x * x) - 2 * (double)t;
+    return two + w * (one - two);
+}
+
+/* The two exchanged, a weight of the wrong side, one evaluated for nothing, at the times of another
+ * batch, a tangent left out, or promised where one has none. */
 static void test_guidance(void) {
     const flow_real weights[4] = {0, 1, FLOWI_R(2.5), FLOWI_R(0.5)};
     flow_real x[MANY * D], t[MANY], s[2 * MANY * D], v[MANY * D], jv[2 * MANY * D];
@@ -977,19 +1039,13 @@ static void test_guidance(void) {
         field_calls[0] = field_calls[1] = 0;
         TEST_ERR(g_field.velocity(g_field.ctx, v, x, t, MANY), FLOW_OK);
         TEST((field_calls[0] == 0) == (k == 0) && (field_calls[1] == 0) == (k == 1));
-        for (i = 0; i < MANY * D; i++) {
-            const double xi = (double)x[i], one = sin(xi) + (double)t[i / D];
-            TEST_NEAR(v[i], xi * xi + w * (one - xi * xi), 100 * EPS);
-        }
+        for (i = 0; i < MANY * D; i++) TEST_NEAR(v[i], guided(w, x[i], t[i / D]), 100 * EPS);
         TEST_ERR(g_field.tangent(g_field.ctx, v, jv, x, t, s, MANY, 2, NULL), FLOW_OK);
         for (i = 0; i < 2 * MANY * D; i++) {
             const double xi = (double)x[i % (MANY * D)], one = cos(xi), two = 2 * xi;
             TEST_NEAR(jv[i], (two + w * (one - two)) * (double)s[i], 200 * EPS);
         }
-        for (i = 0; i < MANY * D; i++) {
-            const double xi = (double)x[i], one = sin(xi) + (double)t[i / D];
-            TEST_NEAR(v[i], xi * xi + w * (one - xi * xi), 100 * EPS);
-        }
+        for (i = 0; i < MANY * D; i++) TEST_NEAR(v[i], guided(w, x[i], t[i / D]), 100 * EPS);
         status = FLOW_E_SINGULAR;
         TEST_ERR(g_field.velocity(g_field.ctx, v, x, t, MANY), k == 1 ? FLOW_OK : status);
         TEST_ERR(g_field.tangent(g_field.ctx, v, jv, x, t, s, MANY, 1, NULL),
@@ -1007,6 +1063,9 @@ static void test_guidance(void) {
     TEST_ERR(flow_guidance_init(&g, f[0], f[1], 1, 3), FLOW_OK);
     TEST(flow_guidance_field(&g).tangent == NULL);
     flow_guidance_free(&g);
+    flow_guidance_free(&g);
+    TEST_ERR(flow_guidance_init(&g, f[1], f[0], 1, 3), FLOW_OK);
+    TEST(flow_guidance_field(&g).tangent == NULL);
     flow_guidance_free(&g);
     TEST_ASSERT_TRIPS(flow_guidance_init(&g, f[0], f[1], 1, 0));
 }
@@ -1077,8 +1136,10 @@ static void test_sde_misuse(void) {
              FLOW_OK);
     TEST_EQ_INT(draws_between(start, &rng), 2 * (2 * 6 + 2));
     memcpy(x, y, sizeof x);
+    start = rng;
     TEST_ERR(flow_sde_transport(&c, &rng, x, FLOW_LINEAR, 0, FLOWI_R(0.2), FLOWI_R(0.6), MANY),
              FLOW_OK);
+    TEST_EQ_INT(draws_between(start, &rng), 2 * (2 * 6 + 2)); /* without noise as well */
     TEST_ERR(flow_cnf_transport(&c, y, NULL, FLOWI_R(0.2), FLOWI_R(0.6), MANY), FLOW_OK);
     TEST_NEAR_ALL(x, y, MANY * D, 10 * EPS);
     c.steps = 0;
@@ -1091,6 +1152,23 @@ static void test_sde_misuse(void) {
     c.field = flow_field_of(D, square_velocity, &status);
     TEST_ERR(flow_sde_transport(&c, &rng, y, FLOW_LINEAR, 1, 0, 1, 1), FLOW_E_SINGULAR);
     flow_cnf_free(&c);
+}
+
+/* Noise drawn row by row: in three dimensions 5 points in batches of 2, 2 and 1 take 6, 6 and 4
+ * draws a step. */
+static void test_sde_draws(void) {
+    const flow_real data[3] = {0};
+    flow_rng rng = test_rng(72), start = rng;
+    flow_real x[15] = {0};
+    flow_marginal g;
+    flow_cnf c;
+    TEST_ERR(flow_marginal_of_data(&g, data, FLOW_LINEAR, 1, 3), FLOW_OK);
+    TEST_ERR(flow_cnf_init(&c, flow_marginal_field(&g), FLOW_EULER, 2, 2), FLOW_OK);
+    TEST_ERR(flow_sde_transport(&c, &rng, x, FLOW_LINEAR, 1, FLOWI_R(0.25), FLOWI_R(0.75), 5),
+             FLOW_OK);
+    TEST_EQ_INT(draws_between(start, &rng), 2 * (6 + 6 + 4));
+    flow_cnf_free(&c);
+    flow_marginal_free(&g);
 }
 
 /* ---- tokens ---------------------------------------------------------------------------------- */
@@ -1170,6 +1248,23 @@ static void test_tokens_noise_and_path(void) {
     }
 }
 
+/* One draw for a whole sequence, noise and data exchanged, an end of the draw on the wrong side; an
+ * xt that may not be x0. */
+static void test_tokens_path_by_its_draws(void) {
+    enum { SEQUENCES = 100 };
+    const flow_tokens s = token_spec(FLOW_UNIFORM);
+    flow_rng rng = test_rng(85), twin = rng, again = rng;
+    int x0[SEQUENCES * LENGTH], x1[SEQUENCES * LENGTH], xt[SEQUENCES * LENGTH], i;
+    flow_real t[SEQUENCES];
+    for (i = 0; i < SEQUENCES * LENGTH; i++) x0[i] = 0, x1[i] = 1;
+    for (i = 0; i < SEQUENCES; i++) t[i] = FLOWI_R(i % 2 ? 0.3 : 0.6);
+    flow_tokens_path(&s, &rng, xt, x0, x1, t, SEQUENCES);
+    for (i = 0; i < SEQUENCES * LENGTH; i++)
+        TEST_EQ_INT(xt[i], flow_rng_uniform(&twin) < t[i / LENGTH]);
+    flow_tokens_path(&s, &again, x0, x0, x1, t, SEQUENCES);
+    TEST(memcmp(x0, xt, sizeof xt) == 0);
+}
+
 /* Every state at every time, by the definition. */
 static void test_token_posterior(void) {
     const flow_real times[4] = {0, FLOWI_R(0.3), FLOWI_R(0.9), 1};
@@ -1191,7 +1286,8 @@ static void test_token_posterior(void) {
     }
 }
 
-/* States that cannot be: {0, 0} is one token from {0, 1} and {0, 2}; no data begin with 1. */
+/* States that cannot be: {0, 0} is one token from {0, 1} and {0, 2}; no data begin with 1. No data
+ * at all. */
 static void test_token_posterior_impossible(void) {
     const int x[2 * LENGTH] = {0, 0, 1, TOKENS};
     const flow_real t[2] = {FLOWI_R(0.5), FLOWI_R(0.5)};
@@ -1202,6 +1298,8 @@ static void test_token_posterior_impossible(void) {
     flow_real p[2 * LENGTH * TOKENS];
     TEST_ERR(flow_token_set_posterior(&q, p, x, t, 2), FLOW_OK);
     TEST_NEAR_ALL(p, want, 2 * LENGTH * TOKENS, 10 * EPS);
+    q.count = 0;
+    TEST_ERR(flow_token_set_posterior(&q, p, x, t, 2), FLOW_E_EMPTY);
 }
 
 /* A long sequence far from all data: the weights must not all underflow. */
@@ -1280,6 +1378,39 @@ static void test_tokens_sample(void) {
         for (k = 0; k < 9; k++) apart += fabs(count[k] - want[k]) / 2;
         TEST(apart < 0.015 + 1.0 / STEPS);
     }
+}
+
+/* A posterior that looks at its times, the starts of 4 equal steps; that fails at one call, and
+ * whose probabilities are all `value`. */
+typedef struct {
+    int calls, bad_call;
+    flow_real value;
+} witness;
+
+static int witness_posterior(void *ctx, flow_real *p, const int *x, const flow_real *t, int n) {
+    witness *w = (witness *)ctx;
+    int i;
+    (void)x;
+    for (i = 0; i < n; i++) TEST_NEAR(t[i], w->calls / 4.0, EPS);
+    for (i = 0; i < n * LENGTH * TOKENS; i++) p[i] = w->value;
+    return w->calls++ == w->bad_call ? FLOW_E_UNKNOWN : FLOW_OK;
+}
+
+/* Times of the ends of steps, a last step that leaves masks where rounding takes all probability
+ * away, or makes one of it; an error that the next step covers up, a NaN. */
+static void test_tokens_sample_steps(void) {
+    const flow_tokens s = token_spec(FLOW_MASK);
+    witness w = {0, -1, 0};
+    flow_rng rng = test_rng(86);
+    int x[5 * LENGTH], i;
+    TEST_ERR(flow_tokens_sample(&s, &rng, x, witness_posterior, &w, 4, 5), FLOW_OK);
+    TEST_EQ_INT(w.calls, 4);
+    for (i = 0; i < 5 * LENGTH; i++) TEST_EQ_INT(x[i], TOKENS - 1);
+    w.calls = w.bad_call = 0;
+    TEST_ERR(flow_tokens_sample(&s, &rng, x, witness_posterior, &w, 4, 5), FLOW_E_UNKNOWN);
+    w.calls = 0, w.bad_call = -1, w.value = FLOWI_INFINITY - FLOWI_INFINITY;
+    TEST_ERR(flow_tokens_sample(&s, &rng, x, witness_posterior, &w, 4, 5), FLOW_E_FINITE);
+    TEST_EQ_INT(w.calls, 1);
 }
 
 static int no_posterior(void *ctx, flow_real *p, const int *x, const flow_real *t, int n) {
@@ -1431,6 +1562,7 @@ int main(void) {
     test_path_sample();
     test_convert();
     test_convert_ends();
+    test_convert_ends_of_cosine();
     test_section("loss");
     test_loss_value();
     test_loss_gradient();
@@ -1457,6 +1589,8 @@ int main(void) {
     test_ot_errors();
     test_sinkhorn();
     test_sinkhorn_draws();
+    test_sinkhorn_again();
+    test_sinkhorn_overflow();
     test_section("conditions and guidance");
     test_onehot();
     test_label_dropout();
@@ -1465,14 +1599,17 @@ int main(void) {
     test_section("samples with noise");
     test_sde();
     test_sde_misuse();
+    test_sde_draws();
     test_section("tokens");
     test_tokens_noise_and_path();
+    test_tokens_path_by_its_draws();
     test_token_posterior();
     test_token_posterior_impossible();
     test_token_posterior_far();
     test_token_rates();
     test_token_rates_ends();
     test_tokens_sample();
+    test_tokens_sample_steps();
     test_tokens_sample_errors();
     test_token_net();
     test_token_loss();
