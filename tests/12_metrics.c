@@ -94,7 +94,7 @@ static void test_assign_nothing(void) {
     }
 }
 
-/* A search without end when costs are not finite or their differences overflow. */
+/* A search without end when costs are not finite, or when their differences or sums overflow. */
 static void test_assign_errors(void) {
     const flow_real huge = EPS < 1e-10 ? FLOWI_R(1e308) : FLOWI_R(3e38);
     flow_real cost[4] = {1, 2, 3, 4}, total = 0;
@@ -106,6 +106,8 @@ static void test_assign_errors(void) {
         cost[i] = (flow_real)i + 1;
     }
     cost[0] = cost[2] = huge, cost[1] = cost[3] = -huge;
+    TEST_ERR(flow_assign(match, &total, cost, 2), FLOW_E_FINITE);
+    cost[1] = cost[3] = huge;
     TEST_ERR(flow_assign(match, &total, cost, 2), FLOW_E_FINITE);
     cost[0] = cost[1] = 1, cost[2] = 1, cost[3] = 2;
     TEST_EVERY_ALLOC(flow_assign(match, &total, cost, 2), (void)0);
@@ -199,7 +201,7 @@ static void test_sliced_w2(void) {
     }
 }
 
-/* A NaN that spoils a sort, no samples, no directions, no memory. */
+/* A NaN that spoils a sort, an overflow, no samples, no directions, no memory. */
 static void test_sliced_w2_errors(void) {
     flow_rng rng = test_rng(6);
     flow_real x[4] = {1, 2, 3, 4}, y[4] = {4, 3, 2, 1}, w2 = 0;
@@ -211,6 +213,8 @@ static void test_sliced_w2_errors(void) {
     x[3] = not_a_number();
     TEST_ERR(flow_sliced_w2(&w2, &rng, x, y, 2, 2, 5), FLOW_E_FINITE);
     TEST_ERR(flow_sliced_w2(&w2, &rng, y, x, 2, 2, 5), FLOW_E_FINITE);
+    x[3] = EPS < 1e-10 ? FLOWI_R(1e200) : FLOWI_R(1e25);
+    TEST_ERR(flow_sliced_w2(&w2, &rng, x, y, 2, 2, 5), FLOW_E_FINITE);
     TEST_ASSERT_TRIPS(flow_sliced_w2(NULL, &rng, x, y, 2, 2, 5));
     TEST_ASSERT_TRIPS(flow_sliced_w2(&w2, &rng, x, y, 2, 0, 5));
 }
@@ -252,6 +256,60 @@ static void test_path_energy(void) {
     flow_cnf_free(&c);
 }
 
+/* v = t in a unit of its own; calls are counted. */
+typedef struct {
+    flow_real unit;
+    int calls;
+} clockwork;
+
+static int clock_velocity(void *ctx, flow_real *v, const flow_real *x, const flow_real *t, int n) {
+    clockwork *w = (clockwork *)ctx;
+    int i;
+    (void)x;
+    w->calls++;
+    for (i = 0; i < n; i++) v[i] = w->unit * t[i];
+    return FLOW_OK;
+}
+
+/* The velocity at the end of a step, or for points beyond the last batch; a divergence that nobody
+ * asked for, left on by log p before. v = t at 0 and 1/2: (0 + 1/4)/2. Then an overflow. */
+static void test_path_energy_of_times(void) {
+    flow_real *x = (flow_real *)test_malloc(5 * sizeof *x), logp[5], energy = 0;
+    clockwork w = {1, 0};
+    flow_cnf c;
+    int i;
+    for (i = 0; i < 5; i++) x[i] = 0;
+    TEST_ERR(flow_cnf_init(&c, flow_field_of(1, clock_velocity, &w), FLOW_EULER, 2, 2), FLOW_OK);
+    TEST_ERR(flow_cnf_logprob(&c, logp, x, 5), FLOW_OK);
+    w.calls = 0;
+    TEST_ERR(flow_path_energy(&c, &energy, x, 5), FLOW_OK);
+    TEST_NEAR(energy, 0.125, 4 * EPS);
+    TEST_EQ_INT(w.calls, 3 * 2 * 2); /* batches, steps, for the energy and for the step */
+    w.unit = EPS < 1e-10 ? FLOWI_R(1e200) : FLOWI_R(1e25);
+    TEST_ERR(flow_path_energy(&c, &energy, x, 5), FLOW_E_FINITE);
+    flow_cnf_free(&c);
+    test_free(x);
+}
+
+/* A stage that rounding puts beyond t = 1, where the exact velocity of a path does not exist. */
+static void test_path_energy_ends_in_time(void) {
+    const flow_real one = 1, mean = 2, cov = FLOWI_R(0.25);
+    flow_mixture m;
+    flow_marginal g;
+    flow_cnf c;
+    int steps;
+    TEST_ERR(flow_mixture_init(&m, &one, &mean, &cov, 1, 1), FLOW_OK);
+    TEST_ERR(flow_marginal_of_mixture(&g, &m, FLOW_VP), FLOW_OK);
+    for (steps = 1; steps <= 150; steps++) {
+        flow_real x = FLOWI_R(0.5), energy = 0;
+        TEST_ERR(flow_cnf_init(&c, flow_marginal_field(&g), FLOW_RK4, steps, 1), FLOW_OK);
+        TEST_ERR(flow_path_energy(&c, &energy, &x, 1), FLOW_OK);
+        flow_cnf_free(&c);
+    }
+    flow_marginal_free(&g);
+    flow_mixture_free(&m);
+}
+
 /* A lost factor 2, a square for a distance, a mean over the wrong number. x = {0, e}, |e| = 5;
  * y = {0}, or thrice {2e}: 2 (5/2) - 5/2 = 5/2, and 2 (15/2) - 5/2 = 25/2. */
 static void test_energy_distance(void) {
@@ -265,6 +323,8 @@ static void test_energy_distance(void) {
     TEST_NEAR(e, 0, 0);
     TEST_ERR(flow_energy_distance(&e, x, 1, y, 1, 1), FLOW_OK); /* 0 and 6 */
     TEST_NEAR(e, 12, 0);
+    TEST_ERR(flow_energy_distance(&e, x, 1, x + 1, 2, 1), FLOW_OK); /* 0 and {0, 3} */
+    TEST_NEAR(e, 1.5, 4 * EPS);
     TEST_ERR(flow_energy_distance(&e, x, 0, y, 3, 2), FLOW_E_EMPTY);
     TEST_ERR(flow_energy_distance(&e, x, 2, y, 0, 2), FLOW_E_EMPTY);
     bad[3] = not_a_number();
@@ -272,6 +332,21 @@ static void test_energy_distance(void) {
     TEST_ERR(flow_energy_distance(&e, y, 3, bad, 2, 2), FLOW_E_FINITE);
     TEST_ASSERT_TRIPS(flow_energy_distance(NULL, x, 2, y, 3, 2));
     TEST_ASSERT_TRIPS(flow_energy_distance(&e, x, 2, y, 3, 0));
+}
+
+/* A distance that rounding makes negative: of points and the same points in another order. */
+static void test_energy_distance_of_the_same(void) {
+    flow_rng rng = test_rng(31);
+    flow_real x[20 * 2], y[20 * 2], e = 0;
+    int order[20], trial, i;
+    for (trial = 0; trial < 50; trial++) {
+        flow_normal_sample(&rng, x, 20, 2);
+        flow_rng_permutation(&rng, order, 20);
+        for (i = 0; i < 20; i++) memcpy(y + 2 * i, x + 2 * order[i], 2 * sizeof *y);
+        TEST_ERR(flow_energy_distance(&e, x, 20, y, 20, 2), FLOW_OK);
+        TEST(e >= 0);
+        TEST_NEAR(e, 0, 500 * EPS);
+    }
 }
 
 static flow_real unit_cdf(void *ctx, flow_real x) {
@@ -370,6 +445,20 @@ static void test_histogram_last_bin(void) {
         TEST_NEAR(density[bins - 1], bins / (1 + 1.0 / 1024), 100 * EPS * bins);
         TEST_NEAR(density[bins], 9, 0);
     }
+}
+
+/* Shares added one by one, of which the last are lost in rounding. */
+static void test_histogram_of_many(void) {
+    enum { MANY = 200000 };
+    static flow_real x[MANY];
+    flow_real density[2], cell[4];
+    int i;
+    for (i = 0; i < MANY; i++) x[i] = FLOWI_R(i % 2 ? 0.25 : 0.75);
+    TEST_ERR(flow_histogram(density, x, MANY, 0, 1, 2), FLOW_OK);
+    TEST_NEAR(density[0], 1, 10 * EPS);
+    TEST_NEAR(density[1], 1, 10 * EPS);
+    TEST_ERR(flow_histogram2(cell, x, MANY / 2, 0, 1, 2), FLOW_OK); /* all (0.75, 0.25) */
+    TEST_NEAR(cell[1], 4, 40 * EPS);
 }
 
 /* Rows and columns exchanged, a width not squared, a point outside in one coordinate only. */
@@ -478,6 +567,21 @@ static void test_integrate_singular(void) {
     TEST_NEAR(sum, 0.4, tol);
 }
 
+static flow_real sine(void *ctx, flow_real x) {
+    (void)ctx;
+    return FLOWI_R(sin((double)x));
+}
+
+/* A tolerance relative to the integral, which is 0 where there is as much above as below. */
+static void test_integrate_to_zero(void) {
+    const double pi = 4 * atan(1.0);
+    flow_real sum = 1;
+    TEST_ERR(flow_integrate(&sum, sine, NULL, 0, FLOWI_R(2 * pi)), FLOW_OK);
+    TEST_NEAR(sum, 0, 100 * EPS);
+    TEST_ERR(flow_integrate(&sum, sine, NULL, -1, 1), FLOW_OK);
+    TEST_NEAR(sum, 0, 100 * EPS);
+}
+
 static flow_real comb(void *ctx, flow_real x) {
     (void)ctx;
     return FLOWI_R(sin(1e5 * (double)x)) > 0 ? 1 : 0;
@@ -547,7 +651,21 @@ static void test_quadrature(void) {
     }
 }
 
-/* An error or a NaN from the density that is lost; no cells; no memory. */
+static int flat_logprob(void *ctx, flow_real *logp, const flow_real *x, int n) {
+    int i;
+    (void)ctx, (void)x;
+    for (i = 0; i < n; i++) logp[i] = 0;
+    return FLOW_OK;
+}
+
+/* A million small masses that do not add up. */
+static void test_quadrature_of_many_cells(void) {
+    flow_real mass = 0;
+    TEST_ERR(flow_quadrature(&mass, flat_logprob, NULL, 0, 1, 1000, 2), FLOW_OK);
+    TEST_NEAR(mass, 1, 1e-10 + 100 * EPS);
+}
+
+/* An error or a NaN from the density that is lost; no cells, more than an int counts; no memory. */
 static void test_quadrature_errors(void) {
     box b = {2, 0, 3, -99};
     flow_real mass = 0;
@@ -560,6 +678,7 @@ static void test_quadrature_errors(void) {
     TEST_ASSERT_TRIPS(flow_quadrature(&mass, normal_logprob, &b, 0, 1, 4, 0));
     TEST_ASSERT_TRIPS(flow_quadrature(NULL, normal_logprob, &b, 0, 1, 4, 2));
     TEST_ASSERT_TRIPS(flow_quadrature(&mass, NULL, &b, 0, 1, 4, 2));
+    TEST_ASSERT_TRIPS(flow_quadrature(&mass, flat_logprob, NULL, 0, 1, 65536, 3));
 }
 
 /* ---- checkers -------------------------------------------------------------------------------- */
@@ -582,6 +701,7 @@ static void test_check_gradient(void) {
                                    {FLOWI_R(0.5), 6, -3}};
     /* |g - c|/(|g| + |c| + 0.001 max|g|) of the worst component */
     const double worst[5] = {0, 1 / 1.006, 0.5 / 1.506, 6 / 6.003, 9 / 9.006};
+    const flow_real odd[3] = {FLOWI_R(0.1), FLOWI_R(1e-6), FLOWI_R(1e6)}; /* which a step rounds */
     flow_real theta[3] = {FLOWI_R(0.5), 2, -1}, got = 9;
     box b = {0, 0, 0, 0};
     int i;
@@ -592,6 +712,9 @@ static void test_check_gradient(void) {
         TEST_NEAR_ALL(theta, start, 3, 0);
     }
     TEST_EQ_INT(b.calls, 5 * 6);
+    memcpy(theta, odd, sizeof theta);
+    TEST_ERR(flow_check_gradient(&got, known_loss, &b, theta, wrong[0], 3, FLOWI_R(0.3)), FLOW_OK);
+    TEST_NEAR_ALL(theta, odd, 3, 0);
 }
 
 static int flat_loss(void *ctx, flow_real *loss, const flow_real *theta) {
@@ -678,6 +801,7 @@ static void test_check_logdet_errors(void) {
     TEST_ERR(flow_check_logdet(&logdet, scaling, &factor, x, 3, FLOWI_R(0.5)), FLOW_E_SINGULAR);
     factor = not_a_number();
     TEST_ERR(flow_check_logdet(&logdet, scaling, &factor, x, 3, FLOWI_R(0.5)), FLOW_E_FINITE);
+    TEST_ERR(flow_check_jacobian(j, scaling, &factor, x, 3, FLOWI_R(0.5)), FLOW_E_FINITE);
     for (k = 1; k <= 6; k++) {
         box b = {3, 0, 0, -99};
         b.bad_call = k;
@@ -708,20 +832,26 @@ int main(void) {
     test_sliced_w2_errors();
     test_section("energy distance, KS");
     test_path_energy();
+    test_path_energy_of_times();
+    test_path_energy_ends_in_time();
     test_energy_distance();
+    test_energy_distance_of_the_same();
     test_ks_small();
     test_ks_errors();
     test_ks_critical();
     test_section("histograms");
     test_histogram();
     test_histogram_last_bin();
+    test_histogram_of_many();
     test_histogram2();
     test_section("integrals");
     test_integrate_smooth();
     test_integrate_singular();
     test_integrate_short_intervals();
+    test_integrate_to_zero();
     test_integrate_errors();
     test_quadrature();
+    test_quadrature_of_many_cells();
     test_quadrature_errors();
     test_section("checkers");
     test_check_gradient();
