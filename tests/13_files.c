@@ -621,6 +621,8 @@ static void test_tensors_refuses(void) {
         {"{" X "," X "}", FLOW_E_FORMAT}, /* a name twice, also in disguise */
         {"{" X ",\"x\":" ENTRY("[0]", "[8,8]") "}", FLOW_E_FORMAT},
         {"{" X ",\"\\u0078\":" ENTRY("[0]", "[8,8]") "}", FLOW_E_FORMAT},
+        {"{" X ",\"\\uD83D\\uDE00\":" ENTRY("[0]", "[8,8]") ",\"\xF0\x9F\x98\x80\":"
+         ENTRY("[0]", "[8,8]") "}", FLOW_E_FORMAT},
         {"{\"__metadata__\":{},\"__metadata__\":{}," X "}", FLOW_E_FORMAT},
         /* ranges: beyond the end, short of it, backwards, overlapping, a gap, another size */
         {"{\"x\":" ENTRY("[4]", "[0,16]") "}", FLOW_E_FORMAT},
@@ -729,6 +731,24 @@ static void test_tensors_refuses(void) {
             at != (bad[i].error == FLOW_E_FORMAT ? -1 : 0))
             test_check(0, bad[i].header, __FILE__, __LINE__);
         TEST(x[0] > 2 && x[0] < 4 && x[1] > 3);
+    }
+}
+
+/* Columns that nobody counts: 3 read into 2, or rows for columns. */
+static void test_tensors_columns(void) {
+    static const char *const shape[4] = {"[2,2]", "[2,3]", "[3,2]", "[4]"};
+    int k;
+    for (k = 0; k < 4; k++) {
+        const int count = k == 1 || k == 2 ? 6 : 4;
+        flow_real x[4] = {3, 4, 5, 6};
+        const flow_tensor t[1] = {{"x", x, 2, 2}};
+        char header[100];
+        const char bytes[24] = {0};
+        sprintf(header, "{\"x\":{\"dtype\":\"F32\",\"shape\":%s,\"data_offsets\":[0,%d]}}",
+                shape[k], 4 * count);
+        TEST_ERR(load_model(t, NULL, 1, header, bytes, 4 * (size_t)count),
+                 k == 0 ? FLOW_OK : FLOW_E_SHAPE);
+        TEST(k == 0 ? x[3] == 0 : x[3] == 6);
     }
 }
 
@@ -1077,6 +1097,39 @@ static void test_chain_file(void) {
     flow_chain_free(&b);
 }
 
+/* Two residual layers that follow their weights by one power iteration a call. */
+static int chain_of_residuals(flow_chain *c, int seed) {
+    static const flow_residual_spec residual = {6, 2, FLOW_TANH, 0, 0, 0, 1};
+    flow_rng rng = test_rng(seed);
+    flow_bijection layer[2];
+    int err, i;
+    layer[0] = layer[1] = flow_residual(3, &residual);
+    err = flow_chain_init(c, layer, 2, FLOW_TO_NOISE, 4, &rng);
+    for (i = 0; err == FLOW_OK && i < c->params; i++) c->theta[i] += flow_rng_normal(&rng);
+    return err;
+}
+
+/* Norms of the weights that were there before: a chain that has been used gives, with a file's
+ * weights, what a fresh one gives. */
+static void test_chain_file_of_residuals(void) {
+    const flow_real x[12] = {0, 0, 0, 1, FLOWI_R(0.5), -1, -2, 1, FLOWI_R(0.1), 2, -1, 3};
+    flow_real p[4], q[4];
+    flow_chain saved, used, fresh;
+    TEST_ERR(chain_of_residuals(&saved, 8), FLOW_OK);
+    TEST_ERR(chain_of_residuals(&used, 9), FLOW_OK);
+    TEST_ERR(chain_of_residuals(&fresh, 10), FLOW_OK);
+    TEST_ERR(flow_chain_logprob(&used, q, x, 4), FLOW_OK);
+    TEST_ERR(flow_chain_save(&saved, model_path()), FLOW_OK);
+    TEST_ERR(flow_chain_load(&used, model_path()), FLOW_OK);
+    TEST_ERR(flow_chain_load(&fresh, model_path()), FLOW_OK);
+    TEST_ERR(flow_chain_logprob(&used, q, x, 4), FLOW_OK);
+    TEST_ERR(flow_chain_logprob(&fresh, p, x, 4), FLOW_OK);
+    TEST(memcmp(p, q, sizeof p) == 0);
+    flow_chain_free(&saved);
+    flow_chain_free(&used);
+    flow_chain_free(&fresh);
+}
+
 /* ---- images ---------------------------------------------------------------------------------- */
 
 static const char *images_path(void) {
@@ -1241,6 +1294,7 @@ int main(void) {
     test_tensors_from_python();
     test_tensors_reads();
     test_tensors_refuses();
+    test_tensors_columns();
     test_tensors_twice();
     test_tensors_crowded();
     test_tensors_huge();
@@ -1253,6 +1307,7 @@ int main(void) {
     test_net_file();
     test_chain_tensors();
     test_chain_file();
+    test_chain_file_of_residuals();
     remove(model_path());
     test_section("images");
     test_idx();
