@@ -267,7 +267,7 @@ static void test_mixture_score(void) {
             flow_real worst = 1;
             TEST_ERR(flow_check_gradient(&worst, mixture_loss_fn, &m, x + i * d, score + i * d, d,
                                          FLOWI_R(STEP)), FLOW_OK);
-            TEST(worst < 2e4 * STEP * STEP);
+            TEST((double)worst < 2e4 * STEP * STEP);
         }
         flow_mixture_free(&m);
     }

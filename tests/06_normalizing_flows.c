@@ -460,7 +460,7 @@ static void test_nll(void) {
     memcpy(grad, c.grad, sizeof grad);
     TEST_ERR(flow_check_gradient(&worst, nll_loss_fn, &t, c.theta, grad, 20, FLOWI_R(STEP)),
              FLOW_OK);
-    TEST(worst < 1e5 * STEP * STEP);
+    TEST((double)worst < 1e5 * STEP * STEP);
     flow_chain_free(&c);
 }
 
