@@ -876,29 +876,34 @@ static void test_sinkhorn_draws(void) {
     flow_ot_free(&o);
 }
 
-/* Duals of the last call, or in the places of a full batch: a used coupling gives what a fresh one
- * gives. */
-static void test_sinkhorn_again(void) {
-    const flow_real far = EPS < 1e-10 ? FLOWI_R(1e150) : FLOWI_R(1e18), epsilon = FLOWI_R(0.5);
-    flow_real x0[6], y0[6], x1[6], a[4] = {far, 0, 0, 0}, b[4] = {0};
+/* Duals of the last call, which may be infinite, or in the places of a full batch: a used coupling
+ * gives what a fresh one gives. */
+static void check_sinkhorn_again(double epsilon) {
+    flow_real x0[6], y0[6], x1[6], a[10] = {0}, b[10] = {0};
     flow_rng rng = test_rng(55), twin;
     flow_ot used, fresh;
     int i;
     TEST_ERR(flow_ot_init(&used, 5, 2), FLOW_OK);
     TEST_ERR(flow_ot_init(&fresh, 5, 2), FLOW_OK);
-    TEST(flow_ot_sinkhorn(&used, &rng, a, b, FLOWI_R(1e-10), 2) < 0); /* leaves its duals */
+    a[0] = EPS < 1e-10 ? FLOWI_R(1e150) : FLOWI_R(1e18);
+    TEST(flow_ot_sinkhorn(&used, &rng, a, b, FLOWI_R(1e-10), 5) < 0);
     flow_normal_sample(&rng, x0, 3, 2);
     flow_normal_sample(&rng, x1, 3, 2);
     memcpy(y0, x0, sizeof x0);
     twin = rng;
-    TEST_ERR(flow_ot_sinkhorn(&used, &rng, x0, x1, epsilon, 3), FLOW_OK);
-    TEST_ERR(flow_ot_sinkhorn(&fresh, &twin, y0, x1, epsilon, 3), FLOW_OK);
+    TEST_ERR(flow_ot_sinkhorn(&used, &rng, x0, x1, FLOWI_R(epsilon), 3), FLOW_OK);
+    TEST_ERR(flow_ot_sinkhorn(&fresh, &twin, y0, x1, FLOWI_R(epsilon), 3), FLOW_OK);
     TEST_NEAR(used.total, fresh.total, 0);
     TEST_NEAR_ALL(x0, y0, 6, 0);
     for (i = 0; i < 9; i += 3)
         TEST_NEAR(used.plan[i] + used.plan[i + 1] + used.plan[i + 2], 1.0 / 3, 10 * EPS);
     flow_ot_free(&used);
     flow_ot_free(&fresh);
+}
+
+static void test_sinkhorn_again(void) {
+    check_sinkhorn_again(0.5);
+    check_sinkhorn_again(100); /* more than the mean cost: no way down from there */
 }
 
 /* A sum of the plan that is not finite, which no iteration mends. */

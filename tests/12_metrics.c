@@ -94,6 +94,18 @@ static void test_assign_nothing(void) {
     }
 }
 
+/* A NaN that no comparison notices, in a pair that is not wanted. */
+static void test_assign_nan(void) {
+    flow_rng rng = test_rng(7);
+    flow_real cost[16], total = 0;
+    int match[4], i;
+    for (i = 0; i < 16; i++) {
+        flow_normal_sample(&rng, cost, 4, 4);
+        cost[i] = not_a_number();
+        TEST_ERR(flow_assign(match, &total, cost, 4), FLOW_E_FINITE);
+    }
+}
+
 /* A search without end when costs are not finite, or when their differences or sums overflow. */
 static void test_assign_errors(void) {
     const flow_real huge = EPS < 1e-10 ? FLOWI_R(1e308) : FLOWI_R(3e38);
@@ -824,6 +836,7 @@ int main(void) {
     test_assign_by_force();
     test_assign_by_duality();
     test_assign_nothing();
+    test_assign_nan();
     test_assign_errors();
     test_section("Wasserstein");
     test_w2();
