@@ -2737,6 +2737,7 @@ static int flowi_actnorm_fit(const flow_bijection *b, flow_real *theta, const fl
         mean += rest; /* what the first sum lost */
         for (i = 0; i < n; i++)
             var += (x[i * d + j] - mean) * (x[i * d + j] - mean) / (flow_real)n;
+        if (!flowi_finite(var)) return FLOW_E_FINITE;
         least = 4 * FLOWI_EPS * mean;
         theta[j] = var > least * least ? -flowi_log(var) / 2 : 0;
         theta[d + j] = -mean * flowi_exp(theta[j]);
@@ -3321,8 +3322,8 @@ static int flowi_residual_inverse(const flow_bijection *b, const flow_real *thet
         flow_mlp_forward(&r.net, r.theta, r.g, at, n, r.cache);
         for (step = 0, i = 0; i < count; i++) {
             const flow_real next = target[i] - r.g[i];
-            const flow_real noise = 4 * FLOWI_EPS * (flowi_fabs(target[i]) + flowi_fabs(r.g[i]));
-            const flow_real move = flowi_fabs(next - at[i]) - noise;
+            const flow_real noise = 2 * FLOWI_EPS * (flowi_fabs(target[i]) + flowi_fabs(r.g[i]));
+            const flow_real move = flowi_fabs(next - at[i]) - noise / margin; /* it can build up */
             if (!(move <= step)) step = move;
             at[i] = next;
         }

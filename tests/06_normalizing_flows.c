@@ -656,9 +656,11 @@ static void test_fit_of_few_and_far(void) {
     TEST_ERR(flow_chain_fit(&c, x, 4), FLOW_OK);
     TEST_NEAR(c.theta[0], -log(2.5) / 2, 20 * EPS);
     TEST_NEAR(c.theta[1], -3 / sqrt(2.5), 20 * EPS);
+    x[3] = far; /* the variance overflows */
+    TEST_ERR(flow_chain_fit(&c, x, 4), FLOW_E_FINITE);
     flow_chain_free(&c);
     TEST_ERR(flow_chain_init(&c, layer + 1, 1, FLOW_TO_NOISE, 8, &rng), FLOW_OK);
-    x[3] = c.theta[0] = far;
+    c.theta[0] = far;
     TEST_ERR(flow_chain_fit(&c, x, 4), FLOW_E_FINITE);
     flow_chain_free(&c);
 }
