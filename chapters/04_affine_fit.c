@@ -194,7 +194,7 @@ int main(int argc, char **argv) {
     chapter c;
     chapter_begin(&c, argc, argv, "04_affine_fit", "an affine flow, trained", 1000, flags, 2);
     chapter_require(&c, c.n >= 10, "--n", "a number of at least 10");
-    chapter_require(&c, rate > 0 && rate <= 0.005, "--rate", "a number from 0 to 0.005");
+    chapter_require(&c, rate > 0 && rate <= 0.004, "--rate", "a number from 0 to 0.004");
     flow_rng_init(&rng, c.seed);
     y = chapter_alloc(&c, 2 * (size_t)c.n);
     chapter_try(&c, flow_mixture_init(&target, &one, mean, cov, 1, 2), "target");
