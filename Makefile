@@ -199,8 +199,7 @@ build/bench/flags: FORCE
 	@echo "$(CC) $(BENCH_ALL)" | cmp -s - $@ || echo "$(CC) $(BENCH_ALL)" >$@
 
 $(BENCH): tests/bench.c flow.h build/bench/flags
-	$(CC) $(BENCH_ALL) $(if $(@:%float=),,-DFLOW_FLOAT) -I. \
-	    -o $@ $< -lm
+	$(CC) $(BENCH_ALL) $(if $(@:%float=),,-DFLOW_FLOAT) -I. -o $@ $< -lm
 bench: $(BENCH)
 	@for program in $(BENCH); do $$program || exit 1; done
 

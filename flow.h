@@ -4362,10 +4362,12 @@ FLOW_API int flow_ode_step(flow_ode *s, flow_ode_fn f, void *ctx, flow_real *x, 
     return FLOW_OK;
 }
 
-/* Time k of those that divide the way from t0 to t1 into equal steps. The last is t1 itself: by
- * rounding a stage would lie beyond it, where f need not exist. */
-static flow_real flowi_ode_time(flow_real t0, flow_real t1, int k, int steps) {
-    return k < steps ? t0 + (t1 - t0) * (flow_real)k / (flow_real)steps : t1;
+/* Where step k of equal steps from t0 to t1 begins, and its length *h. The last ends in t1 itself:
+ * by rounding a stage would lie beyond it, where f need not exist. */
+static flow_real flowi_ode_time(flow_real *h, flow_real t0, flow_real t1, int k, int steps) {
+    const flow_real span = t1 - t0, t = t0 + span * (flow_real)k / (flow_real)steps;
+    *h = (k + 1 < steps ? t0 + span * (flow_real)(k + 1) / (flow_real)steps : t1) - t;
+    return t;
 }
 
 FLOW_API int flow_ode_solve(flow_ode *s, flow_ode_fn f, void *ctx, flow_real *x, flow_real t0,
@@ -4375,8 +4377,9 @@ FLOW_API int flow_ode_solve(flow_ode *s, flow_ode_fn f, void *ctx, flow_real *x,
     if (steps < 1) return FLOW_E_EMPTY;
     if (!flowi_finite(span) || !flowi_all_finite(x, n)) return FLOW_E_FINITE;
     for (k = 0; k < steps && (span < 0 || span > 0); k++) {
-        const flow_real t = flowi_ode_time(t0, t1, k, steps);
-        err = flow_ode_step(s, f, ctx, x, t, flowi_ode_time(t0, t1, k + 1, steps) - t, n);
+        flow_real h;
+        const flow_real t = flowi_ode_time(&h, t0, t1, k, steps);
+        err = flow_ode_step(s, f, ctx, x, t, h, n);
         if (err < 0) return err;
     }
     return FLOW_OK;
@@ -5037,8 +5040,8 @@ static int flowi_cnf_backprop(flow_cnf *c, int n) {
     const int count = n * (c->field.d + 1), stages = c->ode.tableau->stages;
     int k, err = FLOW_OK;
     for (k = c->steps - 1; k >= 0 && err >= 0; k--) {
-        const flow_real t = flowi_ode_time(1, 0, k, c->steps);
-        const flow_real h = flowi_ode_time(1, 0, k + 1, c->steps) - t;
+        flow_real h;
+        const flow_real t = flowi_ode_time(&h, 1, 0, k, c->steps);
         if (c->gradient == FLOW_BACKPROP)
             err = flowi_ode_stages_backward(&c->ode, flowi_cnf_replay, c, c->lambda,
                                             c->path + flowi_size(k, stages, count), t, h, count,
@@ -5090,8 +5093,8 @@ static int flowi_cnf_to_noise(flow_cnf *c, int n) {
         return flowi_cnf_solve(c, &c->ode, flowi_cnf_rate, c->state, 1, 0, count);
     c->taken = 0;
     for (k = 0; k < c->steps && err >= 0; k++) {
-        const flow_real t = flowi_ode_time(1, 0, k, c->steps);
-        const flow_real h = flowi_ode_time(1, 0, k + 1, c->steps) - t;
+        flow_real h;
+        const flow_real t = flowi_ode_time(&h, 1, 0, k, c->steps);
         if (states) flowi_copy(c->path + flowi_size(k, count, 1), c->state, count);
         err = flow_ode_step(&c->ode, states ? flowi_cnf_rate : flowi_cnf_record, c, c->state, t, h,
                             count);
@@ -6037,8 +6040,8 @@ FLOW_API int flow_path_energy(flow_cnf *c, flow_real *energy, flow_real *x, int 
     for (i = 0; i < n && err == FLOW_OK; i += c->batch) {
         c->n = flowi_min(c->batch, n - i);
         for (k = 0; k < c->steps && err == FLOW_OK; k++) {
-            const flow_real t = flowi_ode_time(0, 1, k, c->steps);
-            const flow_real h = flowi_ode_time(0, 1, k + 1, c->steps) - t;
+            flow_real h;
+            const flow_real t = flowi_ode_time(&h, 0, 1, k, c->steps);
             err = flowi_cnf_rate(c, c->v, x + i * d, t);
             sum += h * flowi_dot(c->v, c->v, c->n * d);
             if (err == FLOW_OK)

@@ -194,15 +194,16 @@ int main(int argc, char **argv) {
     chapter c;
     chapter_begin(&c, argc, argv, "04_affine_fit", "an affine flow, trained", 1000, flags, 2);
     chapter_require(&c, c.n >= 10, "--n", "a number of at least 10");
-    chapter_require(&c, rate > 0 && rate <= 0.004, "--rate", "a number from 0 to 0.004");
+    chapter_require(&c, rate > 0 && rate <= 0.004, "--rate", "a number above 0, up to 0.004");
     flow_rng_init(&rng, c.seed);
     y = chapter_alloc(&c, 2 * (size_t)c.n);
     chapter_try(&c, flow_mixture_init(&target, &one, mean, cov, 1, 2), "target");
     flow_mixture_sample(&target, &rng, y, NULL, c.n);
     flow_mixture_free(&target);
-    if (file) y = chapter_data_shuffled(&c, &rng, file, 2, &c.n);
-    if (file) chapter_say(&c, "points in the file", c.n, "");
-    else puts("A's run, on its own data: b = [5.02 4.98], A A' = [2.05 -1.52; -1.52 1.96]");
+    if (file) {
+        y = chapter_data_shuffled(&c, &rng, file, 2, &c.n);
+        chapter_say(&c, "points in the file", c.n, "");
+    } else puts("A's run, on its own data: b = [5.02 4.98], A A' = [2.05 -1.52; -1.52 1.96]");
     begin(&c, &f, y, c.n, rate, file != NULL);
     train(&c, &f, "training");
     check_fit(&c, &f);
