@@ -1604,8 +1604,8 @@ FLOW_API void flow_rng_permutation(flow_rng *rng, int *perm, int n) {
  * multiply-adds of them. The COLS sums of a row stand side by side, so that the compiler turns them
  * into vectors; their number fills the registers of the machine (and is above 16, because shorter
  * loops are unrolled before they can become vectors). B is first copied into panels of COLS columns
- * and DEPTH rows, which lie together and stay in the nearest cache while all of A passes by; beyond
- * an edge of C a panel has zeros. Each element of C is the same sum in the same order wherever its
+ * and DEPTH rows, which lie together and stay in a near cache while all of A passes by; beyond an
+ * edge of C a panel has zeros. Each element of C is the same sum in the same order wherever its
  * tile lies, so splitting the work cannot change a bit. */
 #if defined(__AVX512F__)
 #define FLOWI_ROWS 4
@@ -1617,7 +1617,7 @@ FLOW_API void flow_rng_permutation(flow_rng *rng, int *perm, int n) {
 #define FLOWI_ROWS 2
 #define FLOWI_COLS (int)(80 / sizeof(flow_real))
 #endif
-#define FLOWI_DEPTH (int)(1024 / sizeof(flow_real))
+#define FLOWI_DEPTH (int)(2048 / sizeof(flow_real))
 
 /* A matrix x[i][j] = at[i row + j col]: transposed by exchanging the two strides. */
 typedef struct {
@@ -1644,25 +1644,6 @@ static void flowi_tile(flow_real *c, int row_c, const flow_real *from, int row_f
         for (j = 0; j < FLOWI_COLS; j++) c[i * row_c + j] = from[i * row_from + j] + sum[i][j];
 }
 
-/* depth rows and cols columns of b, the rest of the panel's COLS columns zero: row by row where the
- * rows of b lie together, else two columns at a time, which fill lines of cache faster than one. */
-static void flowi_pack(flow_real *panel, flowi_view b, int depth, int cols) {
-    int j, p;
-    if (cols < FLOWI_COLS) memset(panel, 0, (size_t)(depth * FLOWI_COLS) * sizeof *panel);
-    for (p = 0; p < depth && b.col == 1; p++) {
-        const flow_real *from = b.at + p * b.row;
-        flow_real *to = panel + p * FLOWI_COLS;
-        if (cols == FLOWI_COLS) memcpy(to, from, FLOWI_COLS * sizeof *to); /* no loop at all */
-        for (j = 0; j < cols && cols < FLOWI_COLS; j++) to[j] = from[j];
-    }
-    for (j = 0; j < cols && b.col != 1; j += 2)
-        for (p = 0; p < depth; p++) {
-            panel[p * FLOWI_COLS + j] = b.at[p * b.row + j * b.col];
-            if (j + 1 < cols)
-                panel[p * FLOWI_COLS + j + 1] = b.at[p * b.row + (j + 1) * b.col];
-        }
-}
-
 /* x moved by i rows and j columns. */
 static flowi_view flowi_view_at(flowi_view x, int i, int j) {
     if (x.at) x.at += i * x.row + j * x.col;
@@ -1683,6 +1664,46 @@ static void flowi_copy_block(flow_real *x, int row, int col, flowi_view y, int r
     for (i = 0; i < rows; i++)
         for (j = 0; j < cols; j++)
             x[i * row + j * col] = y.at[i * y.row + j * y.col];
+}
+
+/* A panel of b whose columns lie together, by squares. Each is turned aside: there all its lines of
+ * cache stay near, where a whole panel's would not. */
+#define FLOWI_SIDE 8
+static void flowi_pack_columns(flow_real *panel, flowi_view b, int depth, int cols) {
+    flow_real square[FLOWI_SIDE * FLOWI_SIDE];
+    int i, j, p, q;
+    for (j = 0; j < cols; j += FLOWI_SIDE)
+        for (p = 0; p < depth; p += FLOWI_SIDE) {
+            const flow_real *from = b.at + p + j * b.col;
+            flow_real *to = panel + p * FLOWI_COLS + j;
+            const int rows = flowi_min(FLOWI_SIDE, depth - p);
+            const int wide = flowi_min(FLOWI_SIDE, cols - j);
+            if (rows < FLOWI_SIDE || wide < FLOWI_SIDE) {
+                flowi_copy_block(to, FLOWI_COLS, 1, flowi_view_at(b, p, j), rows, wide);
+                continue;
+            }
+            for (i = 0; i < FLOWI_SIDE; i++)
+                for (q = 0; q < FLOWI_SIDE; q++) square[i * FLOWI_SIDE + q] = from[i + q * b.col];
+            for (i = 0; i < FLOWI_SIDE; i++)
+                memcpy(to + i * FLOWI_COLS, square + i * FLOWI_SIDE, FLOWI_SIDE * sizeof *to);
+        }
+}
+
+/* depth rows and cols columns of b, the rest of COLS columns zero: made in panel, unless b is as
+ * wide as a panel and so is one already. */
+static const flow_real *flowi_pack(flow_real *panel, flowi_view b, int depth, int cols) {
+    const int whole = cols == FLOWI_COLS;
+    int p;
+    if (whole && b.row == FLOWI_COLS && b.col == 1) return b.at;
+    if (!whole) memset(panel, 0, (size_t)(depth * FLOWI_COLS) * sizeof *panel);
+    if (b.row == 1 && b.col != 1)
+        flowi_pack_columns(panel, b, depth, cols);
+    else if (!whole || b.col != 1)
+        flowi_copy_block(panel, FLOWI_COLS, 1, b, depth, cols);
+    else
+        for (p = 0; p < depth; p++)
+            memcpy(panel + p * FLOWI_COLS, b.at + p * b.row, FLOWI_COLS * sizeof *panel);
+    return panel;
 }
 
 /* The tile's rows x cols numbers that belong to C. One that sticks out over the edge of C, or whose
@@ -1709,11 +1730,11 @@ static void flowi_product(flow_real *c, int row_c, int col_c, flowi_view start, 
     for (p = 0; p < k; p += FLOWI_DEPTH, start = flowi_view_of(c, row_c, col_c, 0))
         for (j = 0; j < n; j += FLOWI_COLS) {
             const int depth = flowi_min(FLOWI_DEPTH, k - p), cols = flowi_min(FLOWI_COLS, n - j);
-            flowi_pack(panel, flowi_view_at(b, p, j), depth, cols);
+            const flow_real *packed = flowi_pack(panel, flowi_view_at(b, p, j), depth, cols);
             for (i = 0; i < m; i += FLOWI_ROWS)
                 flowi_part(c + i * row_c + j * col_c, row_c, col_c,
                            start.at ? flowi_view_at(start, i, j) : nothing, flowi_view_at(a, i, p),
-                           panel, depth, flowi_min(FLOWI_ROWS, m - i), cols, aside);
+                           packed, depth, flowi_min(FLOWI_ROWS, m - i), cols, aside);
         }
 }
 
@@ -1739,47 +1760,11 @@ static void flowi_shared_product(flow_real *c, int row_c, int col_c, flowi_view 
     flowi_product(c, row_c, col_c, start, a, b, m, n, k);
 }
 
-/* A row of A times a column of B, k numbers that lie together, in as many sums as make a vector,
- * which is at most a line of cache. */
-#define FLOWI_SUMS (int)FLOWI_LINE
-static flow_real flowi_row_product(const flow_real *a, const flow_real *b, int k) {
-    flow_real sum[FLOWI_SUMS] = {0}, rest = 0;
-    int p, q;
-    for (p = 0; p + FLOWI_SUMS <= k; p += FLOWI_SUMS)
-        for (q = 0; q < FLOWI_SUMS; q++) sum[q] += a[p + q] * b[p + q];
-    for (; p < k; p++) rest += a[p] * b[p];
-    for (q = 0; q < FLOWI_SUMS / 2; q++) sum[q] += sum[q + FLOWI_SUMS / 2];
-    for (q = 0; q < FLOWI_SUMS / 4; q++) sum[q] += sum[q + FLOWI_SUMS / 4];
-    for (q = 1; q < FLOWI_SUMS / 4; q++) sum[0] += sum[q];
-    return rest + sum[0];
-}
-
-/* c[m*n] = start + a b, of few columns, where tiles would be mostly edge: the columns of b, copied
- * to lie together, meet each row of a. */
-#define FLOWI_NARROW 8
-static void flowi_narrow_product(flow_real *c, flowi_view start, flowi_view a, flowi_view b, int m,
-                                 int n, int k) {
-    flow_real column[FLOWI_NARROW * FLOWI_DEPTH];
-    int i, j, p;
-    for (p = 0; p < k; p += FLOWI_DEPTH, start = flowi_view_of(c, n, 1, 0)) {
-        const int depth = flowi_min(FLOWI_DEPTH, k - p);
-        flowi_copy_block(column, 1, depth, flowi_view_at(b, p, 0), depth, n);
-        for (i = 0; i < m; i++)
-            for (j = 0; j < n; j++) {
-                const flow_real sum = flowi_row_product(a.at + i * a.row + p, column + j * depth,
-                                                        depth);
-                c[i * n + j] = start.at ? start.at[i * start.row + j] + sum : sum;
-            }
-    }
-}
-
-/* c[m*n] = start + a b. Where the rows of a do not lie together, a c of few columns is computed as
- * its transpose, c' = start' + b'a', which has many. */
+/* c[m*n] = start + a b. A c of few columns would be mostly the edge of tiles: it is computed as its
+ * transpose, c' = start' + b'a', which has many. */
 static void flowi_add_product(flow_real *c, flowi_view start, flowi_view a, flowi_view b, int m,
                               int n, int k) {
-    if (n <= FLOWI_NARROW && k >= 8 && a.col == 1 && a.row > 1)
-        flowi_narrow_product(c, start, a, b, m, n, k);
-    else if (n >= m || n > FLOWI_COLS / 4)
+    if (n >= m || n > FLOWI_COLS / 4)
         flowi_shared_product(c, n, 1, start, a, b, m, n, k);
     else
         flowi_shared_product(c, 1, n, flowi_view_of(start.at, start.row, start.col, 1),

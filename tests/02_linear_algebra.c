@@ -92,15 +92,15 @@ static void test_products_of_small_sizes(void) {
     }
 }
 
-/* A lost remainder beyond a block of 256, or beside a panel of columns. */
+/* A remainder lost beyond the depth of a panel or beside its columns; a b that is a panel itself. */
 static void test_products_of_awkward_sizes(void) {
     static const int sizes[][3] = {{63, 64, 65},  {64, 65, 63}, {65, 63, 64}, {257, 3, 5},
                                    {5, 257, 3},   {3, 5, 257},  {1, 1, 300},  {2, 17, 256},
                                    {300, 1, 255}, {7, 33, 512}, {1, 300, 1},  {13, 31, 513},
-                                   {40, 8, 600}, {5, 9, 600}};
+                                   {40, 8, 600}, {5, 9, 600},   {9, 20, 70},  {9, 32, 270}};
     flow_rng rng = test_rng(2);
     int i, flags;
-    for (i = 0; i < 14; i++)
+    for (i = 0; i < 16; i++)
         for (flags = 0; flags < 8; flags++)
             check_product(&rng, sizes[i][0], sizes[i][1], sizes[i][2], flags);
 }
