@@ -92,7 +92,7 @@ static void test_products_of_small_sizes(void) {
     }
 }
 
-/* A remainder lost beyond the depth of a panel or beside its columns; a b that is a panel itself. */
+/* A remainder lost beyond a panel's depth or beside its columns; a b that is a panel itself. */
 static void test_products_of_awkward_sizes(void) {
     static const int sizes[][3] = {{63, 64, 65},  {64, 65, 63}, {65, 63, 64}, {257, 3, 5},
                                    {5, 257, 3},   {3, 5, 257},  {1, 1, 300},  {2, 17, 256},
