@@ -1634,14 +1634,14 @@ static void flowi_tile(flow_real *c, int row_c, const flow_real *from, int row_f
     int i, j, p;
     for (i = 0; i < FLOWI_ROWS; i++) row[i] = a.at + flowi_min(i, rows - 1) * a.row;
     for (i = 0; i < FLOWI_ROWS; i++)
-        for (j = 0; j < FLOWI_COLS; j++) sum[i][j] = 0;
+        for (j = 0; j < FLOWI_COLS; j++) sum[i][j] = from[i * row_from + j];
     for (p = 0; p < depth; p++, panel += FLOWI_COLS)
         for (i = 0; i < FLOWI_ROWS; i++) {
             const flow_real aip = row[i][p * a.col];
             for (j = 0; j < FLOWI_COLS; j++) sum[i][j] += aip * panel[j];
         }
     for (i = 0; i < FLOWI_ROWS; i++)
-        for (j = 0; j < FLOWI_COLS; j++) c[i * row_c + j] = from[i * row_from + j] + sum[i][j];
+        for (j = 0; j < FLOWI_COLS; j++) c[i * row_c + j] = sum[i][j];
 }
 
 /* x moved by i rows and j columns. */
