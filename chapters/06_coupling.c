@@ -39,7 +39,7 @@ static const struct {
     double rate, clip, steep, enough[MODELS]; /* clip: the longest gradient */
 } plan[SETS] = {{FLOW_TOY_MOONS, 2000, 1, 2, 0.4, {0, 0.03, 0.03, 0.03}},
                 {FLOW_TOY_8GAUSSIANS, 2500, 0.8, 2, 1, {0, 0.09, 0.10, 0.09}},
-                {FLOW_TOY_CHECKERBOARD, 3900, 0.9, 0.5, 1, {0, 0.18, 0.22, 0.18}}};
+                {FLOW_TOY_CHECKERBOARD, 4200, 0.9, 0.5, 1, {0, 0.18, 0.22, 0.18}}};
 
 /* ---- the four models ------------------------------------------------------------------------ */
 
