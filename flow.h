@@ -1666,39 +1666,43 @@ static void flowi_copy_block(flow_real *x, int row, int col, flowi_view y, int r
             x[i * row + j * col] = y.at[i * y.row + j * y.col];
 }
 
-/* A panel of b whose columns lie together, by squares. Each is turned aside: there all its lines of
- * cache stay near, where a whole panel's would not. */
+/* A square of b, whose columns lie together, into a panel. It is turned aside: there all its lines
+ * of cache stay near, where a whole panel's would not. */
 #define FLOWI_SIDE 8
-static void flowi_pack_columns(flow_real *panel, flowi_view b, int depth, int cols) {
+static void flowi_pack_square(flow_real *panel, flowi_view b) {
     flow_real square[FLOWI_SIDE * FLOWI_SIDE];
-    int i, j, p, q;
+    int j, p;
+    for (p = 0; p < FLOWI_SIDE; p++)
+        for (j = 0; j < FLOWI_SIDE; j++) square[p * FLOWI_SIDE + j] = b.at[p + j * b.col];
+    for (p = 0; p < FLOWI_SIDE; p++)
+        memcpy(panel + p * FLOWI_COLS, square + p * FLOWI_SIDE, FLOWI_SIDE * sizeof *panel);
+}
+
+/* depth rows and cols columns of b by squares, and what is left at their edges. */
+static void flowi_pack_columns(flow_real *panel, flowi_view b, int depth, int cols) {
+    int j, p;
     for (j = 0; j < cols; j += FLOWI_SIDE)
         for (p = 0; p < depth; p += FLOWI_SIDE) {
-            const flow_real *from = b.at + p + j * b.col;
-            flow_real *to = panel + p * FLOWI_COLS + j;
             const int rows = flowi_min(FLOWI_SIDE, depth - p);
             const int wide = flowi_min(FLOWI_SIDE, cols - j);
-            if (rows < FLOWI_SIDE || wide < FLOWI_SIDE) {
+            flow_real *to = panel + p * FLOWI_COLS + j;
+            if (rows == FLOWI_SIDE && wide == FLOWI_SIDE)
+                flowi_pack_square(to, flowi_view_at(b, p, j));
+            else
                 flowi_copy_block(to, FLOWI_COLS, 1, flowi_view_at(b, p, j), rows, wide);
-                continue;
-            }
-            for (i = 0; i < FLOWI_SIDE; i++)
-                for (q = 0; q < FLOWI_SIDE; q++) square[i * FLOWI_SIDE + q] = from[i + q * b.col];
-            for (i = 0; i < FLOWI_SIDE; i++)
-                memcpy(to + i * FLOWI_COLS, square + i * FLOWI_SIDE, FLOWI_SIDE * sizeof *to);
         }
 }
 
 /* depth rows and cols columns of b, the rest of COLS columns zero: made in panel, unless b is as
- * wide as a panel and so is one already. */
+ * wide as a panel and so is one already. Of b the rows or the columns lie together. */
 static const flow_real *flowi_pack(flow_real *panel, flowi_view b, int depth, int cols) {
     const int whole = cols == FLOWI_COLS;
     int p;
     if (whole && b.row == FLOWI_COLS && b.col == 1) return b.at;
     if (!whole) memset(panel, 0, (size_t)(depth * FLOWI_COLS) * sizeof *panel);
-    if (b.row == 1 && b.col != 1)
+    if (b.col != 1)
         flowi_pack_columns(panel, b, depth, cols);
-    else if (!whole || b.col != 1)
+    else if (!whole)
         flowi_copy_block(panel, FLOWI_COLS, 1, b, depth, cols);
     else
         for (p = 0; p < depth; p++)
