@@ -27,8 +27,11 @@ FMT    ?= svg
 # would clear a tile's sums by a call of memset, but for -fno-tree-loop-distribute-patterns. They
 # leave every result as it is.
 CLANG := $(findstring clang,$(CC))
+# On some processors compilers would fill but half of each vector register.
+WIDE   = $(shell f=-mprefer-vector-width=512; \
+           $(CC) -Werror $$f -E -xc /dev/null >/dev/null 2>&1 && echo $$f)
 ifdef NATIVE
-OPTIMISE = -O3 -march=native $(if $(CLANG),,-fno-tree-loop-distribute-patterns)
+OPTIMISE := -O3 -march=native $(WIDE) $(if $(CLANG),,-fno-tree-loop-distribute-patterns)
 else
 OPTIMISE = -O2 $(if $(CLANG),,-fpeel-loops)
 endif
@@ -189,8 +192,8 @@ check:
 # Here a multiply-add may be fused: half of the arithmetic of most processors is that. The last bits
 # then differ from machine to machine, which a clock does not mind. NATIVE=1 stays without it,
 # because the tests compare bits.
-BENCH_FLAGS ?= -std=c99 -O3 -march=native -ffp-contract=fast -fno-trapping-math -fno-math-errno \
-    $(if $(CLANG),,-fno-tree-loop-distribute-patterns)
+BENCH_FLAGS ?= -std=c99 -O3 -march=native $(WIDE) -ffp-contract=fast -fno-trapping-math \
+    -fno-math-errno $(if $(CLANG),,-fno-tree-loop-distribute-patterns)
 BENCH := build/bench/float build/bench/double
 
 BENCH_ALL := $(BENCH_FLAGS) $(WARN) $(if $(OMP),-fopenmp)

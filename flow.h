@@ -1191,6 +1191,12 @@ FLOW_API int flow_idx_read(unsigned char **data, int *n, int *rows, int *cols, c
 #define FLOWI_LOG_2PI FLOWI_R(1.83787706640934548356)
 #define FLOWI_INFINITY ((flow_real)HUGE_VAL)
 
+/* Vectors as wide as the machine's registers: on some processors gcc would fill but half of each. */
+#if defined(__AVX512F__) && defined(__GNUC__) && !defined(__clang__)
+#pragma GCC push_options
+#pragma GCC target("prefer-vector-width=512")
+#endif
+
 #ifdef __cplusplus
 extern "C" {
 #endif
@@ -1608,7 +1614,7 @@ FLOW_API void flow_rng_permutation(flow_rng *rng, int *perm, int n) {
  * edge of C a panel has zeros. Each element of C is the same sum in the same order wherever its
  * tile lies, so splitting the work cannot change a bit. */
 #if defined(__AVX512F__)
-#define FLOWI_ROWS 4
+#define FLOWI_ROWS 6
 #define FLOWI_COLS (int)(256 / sizeof(flow_real))
 #elif defined(__AVX__)
 #define FLOWI_ROWS 2
@@ -1742,13 +1748,13 @@ static void flowi_product(flow_real *c, int row_c, int col_c, flowi_view start, 
         }
 }
 
-/* A large product is cut into blocks of C for the threads: of a quarter of the rows, or 64, as each
+/* A large product is cut into blocks of C for the threads: of a quarter of the rows, or 60, as each
  * block packs its part of B once more. A small one is done before the threads meet. */
 static void flowi_shared_product(flow_real *c, int row_c, int col_c, flowi_view start,
                                  flowi_view a, flowi_view b, int m, int n, int k) {
 #ifdef _OPENMP
     if ((double)m * n * k > 5e5) {
-        const int rows = m < 256 ? 64 : (m + 4 * FLOWI_ROWS - 1) / (4 * FLOWI_ROWS) * FLOWI_ROWS;
+        const int rows = m < 240 ? 60 : (m + 4 * FLOWI_ROWS - 1) / (4 * FLOWI_ROWS) * FLOWI_ROWS;
         const int cols = 4 * FLOWI_COLS, across = (n + cols - 1) / cols;
         int t;
 #pragma omp parallel for schedule(dynamic)
@@ -7160,5 +7166,8 @@ FLOW_API int flow_idx_read(unsigned char **data, int *n, int *rows, int *cols, c
 
 #ifdef __cplusplus
 }
+#endif
+#if defined(__AVX512F__) && defined(__GNUC__) && !defined(__clang__)
+#pragma GCC pop_options
 #endif
 #endif /* FLOW_IMPLEMENTATION: the end of flow.h */
