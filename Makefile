@@ -66,9 +66,13 @@ build/flags: FORCE
 	@mkdir -p build
 	@echo "$(CC) $$FLAGS" | cmp -s - $@ || echo "$(CC) $$FLAGS" >$@
 
-$(PROGRAMS): build/chapters/%: chapters/%.c chapters/chapter.h flow.h build/flags
+# What a chapter compiled alone does for itself, the code of flow.h, is done here once for all.
+build/flow.o: flow.h build/flags
+	$(CC) $(FLAGS) -DFLOW_IMPLEMENTATION -c -o $@ -x c $<
+
+$(PROGRAMS): build/chapters/%: chapters/%.c chapters/chapter.h build/flow.o
 	@mkdir -p build/chapters; rm -f $@
-	$(CC) $(FLAGS) -o $@ $< -lm
+	$(CC) $(FLAGS) -DFLOW_IMPLEMENTED -o $@ $< build/flow.o -lm
 
 $(CHAPTERS:%=build/data/%.args): FORCE
 	@mkdir -p build/data
