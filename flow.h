@@ -1610,8 +1610,8 @@ FLOW_API void flow_rng_permutation(flow_rng *rng, int *perm, int n) {
  * multiply-adds of them. The COLS sums of a row stand side by side, so that the compiler turns them
  * into vectors; their number fills the registers of the machine (and is above 16, because shorter
  * loops are unrolled before they can become vectors). B is first copied into panels of COLS columns
- * and DEPTH rows, which lie together and stay in a near cache while all of A passes by; beyond an
- * edge of C a panel has zeros. Each element of C is the same sum in the same order wherever its
+ * and DEPTH rows, which lie together and stay in the nearest cache while all of A passes by; beyond
+ * an edge of C a panel has zeros. Each element of C is the same sum in the same order wherever its
  * tile lies, so splitting the work cannot change a bit. */
 #if defined(__AVX512F__)
 #define FLOWI_ROWS 6
@@ -1623,7 +1623,7 @@ FLOW_API void flow_rng_permutation(flow_rng *rng, int *perm, int n) {
 #define FLOWI_ROWS 2
 #define FLOWI_COLS (int)(80 / sizeof(flow_real))
 #endif
-#define FLOWI_DEPTH (int)(2048 / sizeof(flow_real))
+#define FLOWI_DEPTH 128
 
 /* A matrix x[i][j] = at[i row + j col]: transposed by exchanging the two strides. */
 typedef struct {
