@@ -1191,7 +1191,7 @@ FLOW_API int flow_idx_read(unsigned char **data, int *n, int *rows, int *cols, c
 #define FLOWI_LOG_2PI FLOWI_R(1.83787706640934548356)
 #define FLOWI_INFINITY ((flow_real)HUGE_VAL)
 
-/* Vectors as wide as the machine's registers: on some processors gcc would fill but half of each. */
+/* Vectors as wide as the registers: on some processors gcc would fill but half of each. */
 #if defined(__AVX512F__) && defined(__GNUC__) && !defined(__clang__)
 #pragma GCC push_options
 #pragma GCC target("prefer-vector-width=512")
