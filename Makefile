@@ -27,11 +27,12 @@ FMT    ?= svg
 # would clear a tile's sums by a call of memset, but for -fno-tree-loop-distribute-patterns. They
 # leave every result as it is.
 CLANG := $(findstring clang,$(CC))
-# On some processors compilers would fill but half of each vector register.
-WIDE   = $(shell f=-mprefer-vector-width=512; \
+# On some processors compilers would fill but half of each vector register. flow.h sees to it for
+# gcc; clang, and the loops of bench that measure the peak, need the flag.
+WIDE  := $(shell f=-mprefer-vector-width=512; \
            $(CC) -Werror $$f -E -xc /dev/null >/dev/null 2>&1 && echo $$f)
 ifdef NATIVE
-OPTIMISE := -O3 -march=native $(WIDE) $(if $(CLANG),,-fno-tree-loop-distribute-patterns)
+OPTIMISE = -O3 -march=native $(WIDE) $(if $(CLANG),,-fno-tree-loop-distribute-patterns)
 else
 OPTIMISE = -O2 $(if $(CLANG),,-fpeel-loops)
 endif
@@ -66,7 +67,7 @@ build/flags: FORCE
 	@mkdir -p build
 	@echo "$(CC) $$FLAGS" | cmp -s - $@ || echo "$(CC) $$FLAGS" >$@
 
-# What a chapter compiled alone does for itself, the code of flow.h, is done here once for all.
+# The code of flow.h, which a chapter compiled by itself contains, is compiled once for all of them.
 build/flow.o: flow.h build/flags
 	$(CC) $(FLAGS) -DFLOW_IMPLEMENTATION -c -o $@ -x c $<
 

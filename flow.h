@@ -1138,7 +1138,8 @@ FLOW_API int flow_idx_read(unsigned char **data, int *n, int *rows, int *cols, c
 
 /* =================================================================================================
  * IMPLEMENTATION, in the order of the sections above. Names that begin with flowi_ are private.
- * It stands outside the include guard, so that a plain include may come before or after. */
+ * It stands outside the include guard, so that a plain include may come before or after;
+ * FLOW_IMPLEMENTED says that it is compiled already, here or in another file. */
 #if defined(FLOW_IMPLEMENTATION) && !defined(FLOW_IMPLEMENTED)
 #define FLOW_IMPLEMENTED
 
@@ -1748,8 +1749,8 @@ static void flowi_product(flow_real *c, int row_c, int col_c, flowi_view start, 
         }
 }
 
-/* A large product is cut into blocks of C for the threads: of a quarter of the rows, or 60, as each
- * block packs its part of B once more. A small one is done before the threads meet. */
+/* A large product is cut into blocks of C for the threads: of a quarter of the rows, or 60 (whole
+ * tiles), as each packs its part of B once more. A small one is done before the threads meet. */
 static void flowi_shared_product(flow_real *c, int row_c, int col_c, flowi_view start,
                                  flowi_view a, flowi_view b, int m, int n, int k) {
 #ifdef _OPENMP
