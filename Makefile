@@ -67,13 +67,19 @@ build/flags: FORCE
 	@mkdir -p build
 	@echo "$(CC) $$FLAGS" | cmp -s - $@ || echo "$(CC) $$FLAGS" >$@
 
-# The code of flow.h, which a chapter compiled by itself contains, is compiled once for all of them.
-build/flow.o: flow.h build/flags
+# The code of flow.h, which a chapter compiled by itself contains, is compiled once for all of them,
+# while other cores compile the chapters.
+build/objects/flow.o: flow.h build/flags
+	@mkdir -p $(@D)
 	$(CC) $(FLAGS) -DFLOW_IMPLEMENTATION -c -o $@ -x c $<
 
-$(PROGRAMS): build/chapters/%: chapters/%.c chapters/chapter.h build/flow.o
-	@mkdir -p build/chapters; rm -f $@
-	$(CC) $(FLAGS) -DFLOW_IMPLEMENTED -o $@ $< build/flow.o -lm
+build/objects/%.o: chapters/%.c chapters/chapter.h flow.h build/flags
+	@mkdir -p $(@D); rm -f build/chapters/$*
+	$(CC) $(FLAGS) -DFLOW_IMPLEMENTED -c -o $@ $<
+
+$(PROGRAMS): build/chapters/%: build/objects/%.o build/objects/flow.o
+	@mkdir -p $(@D)
+	$(CC) $(FLAGS) -o $@ $^ -lm
 
 $(CHAPTERS:%=build/data/%.args): FORCE
 	@mkdir -p build/data
