@@ -157,7 +157,7 @@ FLOW_API flow_real flow_rng_normal(flow_rng *rng);
 /* A whole number 0 ... k-1, all equally likely. One draw, rarely more. */
 FLOW_API int flow_rng_below(flow_rng *rng, int k);
 
-/* The index i with probability p[i] / sum p, p[k] >= 0 with a positive sum. One draw. */
+/* The index i with probability p[i] / sum p, p[k] >= 0 with a positive, finite sum. One draw. */
 FLOW_API int flow_rng_categorical(flow_rng *rng, const flow_real *p, int k);
 
 /* perm[n] = 0 ... n-1 in random order, all n! equally likely (Fisher and Yates). n-1 draws,
@@ -201,8 +201,8 @@ FLOW_API void flow_lower_solve_transposed(const flow_real *l, flow_real *x, int 
 /* The largest singular value of a[rows*cols], by power iteration on A'A [Miyato et al. 2018]:
  * u = A v/|A v|, v = A'u/|A'u|, s = u'A v. v[cols] is the start and becomes the right singular
  * vector, u[rows] the left one; keep v between calls and one iteration a step is enough. A zero
- * matrix gives 0, as do numbers whose squares underflow or overflow. s approaches the norm from
- * below. */
+ * matrix gives 0, as do numbers whose squares underflow; where squares overflow, s means nothing.
+ * s approaches the norm from below. */
 FLOW_API flow_real flow_spectral_norm(const flow_real *a, flow_real *u, flow_real *v, int rows,
                                       int cols, int iterations);
 
@@ -278,8 +278,9 @@ FLOW_API int flow_toy_find(const char *name);
  * 3 for Gaussians, checkerboard and pinwheel. */
 FLOW_API void flow_toy_sample(int set, flow_rng *rng, flow_real *x, int *label, int n);
 /* The true log-density in nats: closed form, or a quadrature along the curve that carries the
- * noise, exact to about 1e-9 where there is data (log p above -10). Far from the curve it loses
- * digits, and is -infinity where p itself underflows. FLOW_E_UNKNOWN for the pinwheel. */
+ * noise, exact to about 1e-9 (5e-6 in float) where there is data (log p above -10). Far from the
+ * curve it loses digits, and is -infinity where p itself underflows. FLOW_E_UNKNOWN for the
+ * pinwheel. */
 FLOW_API int flow_toy_logprob(int set, flow_real *logp, const flow_real *x, int n);
 /* The eight Gaussians as a mixture, component by label, for closed forms; an object of its own, to
  * be freed. FLOW_E_MEMORY, FLOW_E_UNKNOWN for every other set. */
@@ -299,7 +300,7 @@ FLOW_API flow_real flow_toy_entropy(int set);
  *     w1 = sin(pi z1/2),  w2 = 3 exp(-((z1 - 1)/0.6)^2/2),  w3 = 3 sigmoid((z1 - 1)/0.3)
  *
  * U2, U3 and U4 are bounded along z1: exp(-U) has a finite integral only with a term of the
- * caller's that grows there. */
+ * caller's that grows there. Far out (|z| above 1e18 in float, 1e150 in double) U overflows. */
 FLOW_API void flow_toy_energy(int which, flow_real *u, flow_real *du, const flow_real *z, int n);
 
 /* ---------------------------------------------------------------------------- 5 BIJECTIONS
@@ -515,9 +516,10 @@ typedef struct {
     int in, width, depth, out, act;
 } flow_mlp;
 
-/* theta holds, layer by layer, W_l[out_l*in_l] (row: one output) and b_l[out_l]. */
+/* theta holds, layer by layer, W_l[out_l*in_l] (row: one output) and b_l[out_l]. These two counts
+ * are INT_MAX when they would not be below it, which flow_net_init and flow_chain_init refuse. */
 FLOW_API int flow_mlp_params(const flow_mlp *m);
-/* Length of cache[] for n samples: (7 depth + 2) n width reals, below 2^31. */
+/* Length of cache[] for n samples: (7 depth + 2) n width reals. */
 FLOW_API int flow_mlp_cache(const flow_mlp *m, int n);
 /* W, b ~ U(-1/sqrt(in_l), 1/sqrt(in_l)). One draw a parameter. */
 FLOW_API void flow_mlp_init(const flow_mlp *m, flow_real *theta, flow_rng *rng);
@@ -599,15 +601,16 @@ FLOW_API int flow_opt_init(flow_opt *o, int kind, flow_real rate, int count);
 FLOW_API void flow_opt_free(flow_opt *o);
 /* One step down grad[count], which is then cleared. FLOW_E_FINITE when the gradient is not finite
  * (for FLOW_NATURAL: g'F^-1 g is not, or is negative because gradients of very different length
- * left F^-1 to rounding): then nothing has changed. */
+ * left F^-1 to rounding, from which only a new flow_opt_init recovers): then nothing has changed. A
+ * number whose square overflows is finite, but stops its parameter in FLOW_ADAM: clip before. */
 FLOW_API int flow_opt_step(flow_opt *o, flow_real *theta, flow_real *grad);
 
 /* Cosine decay from 1 at step 0 to 0 at step total: (1 + cos(pi step/total))/2. */
 FLOW_API flow_real flow_schedule_cosine(long step, long total);
 /* Linear warm-up: min(1, (step + 1)/warmup). */
 FLOW_API flow_real flow_schedule_warmup(long step, long warmup);
-/* Scales grad so that |grad| <= limit; returns |grad| as it was. Of numbers that are not finite it
- * leaves some, for flow_opt_step to refuse. */
+/* Scales grad so that |grad| <= limit; returns |grad| as it was, infinity where it overflows. Of
+ * numbers that are not finite it leaves some, for flow_opt_step to refuse. */
 FLOW_API flow_real flow_clip_norm(flow_real *grad, flow_real limit, int count);
 /* Exponential moving average: average += (1 - decay)(theta - average). */
 FLOW_API void flow_ema_update(flow_real *average, const flow_real *theta, flow_real decay,
@@ -1255,6 +1258,11 @@ static flow_real *flowi_align(flow_real *p) {
     return p + (FLOWI_LINE - past) % FLOWI_LINE;
 }
 
+/* A count that an int cannot hold becomes INT_MAX, for an _init to refuse. */
+static int flowi_count(double count) {
+    return count < INT_MAX ? (int)count : INT_MAX;
+}
+
 /* a * b * c without overflow of int. */
 static size_t flowi_size(int a, int b, int c) {
     return (size_t)a * (size_t)b * (size_t)c;
@@ -1831,6 +1839,7 @@ FLOW_API int flow_lu(flow_real *a, int *piv, int d) {
     for (k = 0; k < d; k++) {
         piv[k] = flowi_pivot_row(a, k, d);
         flowi_swap(a + k * d, a + piv[k] * d, 1, d);
+        if (!flowi_finite(a[k * d + k])) return FLOW_E_FINITE;
         if (flowi_fabs(a[k * d + k]) <= least) return FLOW_E_SINGULAR;
         for (i = k + 1; i < d; i++) {
             const flow_real l = a[i * d + k] /= a[k * d + k];
@@ -1880,6 +1889,7 @@ FLOW_API int flow_inverse(flow_real *inv, flow_real *logdet, flow_real *a, int d
     for (k = 0; k < d; k++) {
         const int best = flowi_pivot_row(inv, k, d);
         const flow_real pivot = inv[best * d + k];
+        if (!flowi_finite(pivot)) return FLOW_E_FINITE;
         if (flowi_fabs(pivot) <= least) return FLOW_E_SINGULAR;
         sum += flowi_log(flowi_fabs(pivot));
         flowi_swap(inv + k * d, inv + best * d, 1, d);
@@ -2061,13 +2071,17 @@ FLOW_API void flow_mixture_sample(const flow_mixture *m, flow_rng *rng, flow_rea
     }
 }
 
-/* p[k] <- exp(p[k] - log sum exp p), and that logarithm is returned. */
+/* p[k] <- exp(p[k] - log sum exp p), and that logarithm is returned. Where nothing is left of any,
+ * the first stands for all. */
 static flow_real flowi_softmax(flow_real *p, int k) {
     flow_real most = p[0], sum = 0;
     int i;
     for (i = 1; i < k; i++)
         if (p[i] > most) most = p[i];
-    if (!(most > -FLOWI_INFINITY)) return most;
+    if (most == -FLOWI_INFINITY) {
+        for (i = 0; i < k; i++) p[i] = i == 0;
+        return most;
+    }
     for (i = 0; i < k; i++) sum += p[i] = flowi_exp(p[i] - most);
     for (i = 0; i < k; i++) p[i] /= sum;
     return most + flowi_log(sum);
@@ -2205,8 +2219,12 @@ static void flowi_toy_centre(int k, flow_real *x) {
 
 static void flowi_toy_checkerboard(flow_rng *rng, flow_real *x, int *square) {
     const flow_real x1 = 4 * flow_rng_uniform(rng) - 2;
-    const flow_real u = flow_rng_uniform(rng);
-    const int column = (int)flowi_floor(x1) + 2, lower = flow_rng_below(rng, 2);
+    const int column = (int)flowi_floor(x1) + 2;
+    flow_real u;
+    int lower;
+    do u = flow_rng_uniform(rng);
+    while (u + 1 >= 2); /* rounded up, it would belong to the next square */
+    lower = flow_rng_below(rng, 2);
     x[0] = 2 * x1;
     x[1] = 2 * (u - 2 * (flow_real)lower + (flow_real)(column % 2));
     *square = 2 * column + lower;
@@ -2367,7 +2385,7 @@ static void flowi_toy_ring_energy(flow_real *u, flow_real *du, const flow_real *
     int i;
     for (i = 0; i < n; i++) {
         const flow_real x = z[2 * i], y = z[2 * i + 1];
-        const flow_real r = flowi_sqrt(x * x + y * y) + FLOWI_R(1e-30); /* no 0/0 in the centre */
+        const flow_real r = flowi_sqrt(x * x + y * y) + FLOWI_R(1e-20); /* no 0/0 in the centre */
         const flow_real ring = (r - 2) / FLOWI_R(0.4), pull = ring / (FLOWI_R(0.4) * r);
         const flow_real p = (x - 2) / FLOWI_R(0.6), q = (x + 2) / FLOWI_R(0.6);
         flow_real share;
@@ -2478,8 +2496,8 @@ FLOW_API flow_bijection flow_affine(int d) {
     memset(&b, 0, sizeof b);
     b.name = "affine";
     b.d = d;
-    b.params = d * d + d;
-    b.work = 2 * d * d;
+    b.params = flowi_count((d + 1.0) * d);
+    b.work = flowi_count(2.0 * d * d);
     b.init = flowi_affine_init;
     b.forward = flowi_affine_forward;
     b.inverse = flowi_affine_inverse;
@@ -2848,7 +2866,7 @@ FLOW_API flow_bijection flow_linear(int d, const int *perm) {
     memset(&b, 0, sizeof b);
     b.name = "linear";
     b.d = d;
-    b.params = d * d;
+    b.params = flowi_count(1.0 * d * d);
     b.work = 3 * d;
     b.spec = perm;
     b.init = flowi_zero_init;
@@ -3043,7 +3061,7 @@ static flow_bijection flowi_conditioned_bijection(int d, const flow_conditioner 
     b.spec = spec;
     net = flowi_conditioner_net(&b);
     b.params = flow_mlp_params(&net);
-    b.cache = 8 * d + flow_mlp_cache(&net, 1);
+    b.cache = flowi_count(8.0 * d + flow_mlp_cache(&net, 1));
     b.init = flowi_conditioner_init;
     return b;
 }
@@ -3139,7 +3157,7 @@ FLOW_API flow_bijection flow_autoregressive(int d, const flow_conditioner *spec)
     flow_bijection b = flowi_conditioned_bijection(d, spec);
     FLOW_ASSERT(!spec->mask);
     b.name = "maf";
-    b.work = 2 * b.params;
+    b.work = flowi_count(2.0 * b.params);
     b.forward = flowi_made_forward;
     b.inverse = flowi_made_inverse;
     b.backward = flowi_made_backward;
@@ -3221,18 +3239,23 @@ static flow_real flowi_residual_follow(const flow_real *w, flow_real *u, flow_re
     return flow_spectral_norm(w, u, v, rows, cols, power);
 }
 
-/* W <- W min(1, c/sigma(W)), c = bound^(1/layers): the product of the norms is at most bound. */
-static void flowi_residual_normalise(const flowi_residual_parts *r, const flow_real *theta,
-                                     int params) {
+/* W <- W min(1, c/sigma(W)), c = bound^(1/layers): the product of the norms is at most bound.
+ * FLOW_E_FINITE, also of weights whose squares overflow. */
+static int flowi_residual_normalise(const flowi_residual_parts *r, const flow_real *theta,
+                                    int params) {
     const flow_real c = flowi_exp(flowi_log(r->bound) / (flow_real)(r->net.depth + 1));
     int i, l;
+    if (!flowi_all_finite(theta, params)) return FLOW_E_FINITE;
     flowi_copy(r->theta, theta, params);
     for (l = 0; l <= r->net.depth && flowi_finite(r->bound); l++) {
         const flowi_layer s = flowi_mlp_layer(&r->net, l);
         flow_real *u = r->norms + l * (2 * r->most + 1), *v = u + r->most, *sigma = v + r->most;
         *sigma = flowi_residual_follow(theta + s.weight, u, v, s.out, s.in, r->power, r->gram);
+        if (!flowi_finite(flowi_dot(theta + s.weight, theta + s.weight, s.in * s.out)))
+            return FLOW_E_FINITE;
         for (i = s.weight; i < s.bias && *sigma > c; i++) r->theta[i] *= c / *sigma;
     }
+    return FLOW_OK;
 }
 
 /* dW += (c/sigma) (dW~ - (sum dW~ W~)/c u v'), W~ = (c/sigma) W: sigma = u'W v moves as u'dW v. */
@@ -3290,15 +3313,15 @@ static int flowi_residual_forward(const flow_bijection *b, const flow_real *thet
                                   flow_real *logdet, const flow_real *x, int n,
                                   flow_real *cache) {
     const flowi_residual_parts r = flowi_residual_split(b, cache, n);
-    int i, err;
-    if (!flowi_all_finite(theta, b->params)) return FLOW_E_FINITE;
-    flowi_residual_normalise(&r, theta, b->params);
-    err = flowi_residual_evaluate(&r, logdet, 1, x, n, b->d);
+    int i, err = flowi_residual_normalise(&r, theta, b->params);
+    if (err == FLOW_OK) err = flowi_residual_evaluate(&r, logdet, 1, x, n, b->d);
     for (i = 0; i < n * b->d && err == FLOW_OK; i++) y[i] = x[i] + r.g[i];
     return err;
 }
 
-/* x <- y - g(x). The step |x - (y - g(x))| bounds the error once divided by 1 - bound. */
+/* x <- y - g(x). The step |x - (y - g(x))| bounds the error once divided by 1 - bound = margin.
+ * Rounding can keep the steps above that. It builds up to noise/margin at most, so a step within
+ * it also ends, but only when 1/margin iterations have brought no smaller one. */
 static int flowi_residual_inverse(const flow_bijection *b, const flow_real *theta, flow_real *x,
                                   flow_real *logdet, const flow_real *y, int n,
                                   flow_real *cache) {
@@ -3308,25 +3331,27 @@ static int flowi_residual_inverse(const flow_bijection *b, const flow_real *thet
     const flow_real tol = spec->tol > 0 ? spec->tol : least;
     const flow_real margin = r.bound < 1 ? 1 - r.bound : 1;
     const int most = spec->iterations > 0 ? spec->iterations : 5000, count = n * b->d;
-    flow_real *target = r.din, *at = r.s, step = 0;
-    int i, k;
-    if (!flowi_all_finite(theta, b->params)) return FLOW_E_FINITE;
-    flowi_residual_normalise(&r, theta, b->params);
+    flow_real *target = r.din, *at = r.s, step, beyond, least_step = FLOWI_INFINITY;
+    int i, k, since = 0, err = flowi_residual_normalise(&r, theta, b->params);
+    if (err < 0) return err;
     flowi_copy(target, y, count);
     flowi_copy(at, y, count);
     for (k = 0; k < most; k++) {
         flow_mlp_forward(&r.net, r.theta, r.g, at, n, r.cache);
-        for (step = 0, i = 0; i < count; i++) {
-            const flow_real next = target[i] - r.g[i];
+        for (step = beyond = 0, i = 0; i < count; i++) {
+            const flow_real next = target[i] - r.g[i], move = flowi_fabs(next - at[i]);
             const flow_real noise = 2 * FLOWI_EPS * (flowi_fabs(target[i]) + flowi_fabs(r.g[i]));
-            const flow_real move = flowi_fabs(next - at[i]) - noise / margin; /* it can build up */
-            if (!(move <= step)) step = move;
+            if (move > step) step = move;
+            if (move - noise / margin > beyond) beyond = move - noise / margin;
             at[i] = next;
         }
-        if (!flowi_finite(step)) return FLOW_E_FINITE;
+        if (!flowi_all_finite(at, count)) return FLOW_E_FINITE;
+        since = step < least_step ? 0 : since + 1;
+        if (step < least_step) least_step = step;
         if (step <= tol * margin) break;
+        if (beyond <= tol * margin && (flow_real)since * margin >= 1) break;
     }
-    if (step > tol * margin) return FLOW_E_CONVERGE;
+    if (k == most) return FLOW_E_CONVERGE;
     flowi_copy(x, at, count);
     return flowi_residual_evaluate(&r, logdet, -1, x, n, b->d);
 }
@@ -3359,7 +3384,7 @@ static void flowi_residual_init(const flow_bijection *b, flow_real *theta, flow_
 FLOW_API flow_bijection flow_residual(int d, const flow_residual_spec *spec) {
     flow_bijection b;
     flow_mlp net;
-    int most;
+    double most;
     FLOW_ASSERT(d > 0 && spec);
     memset(&b, 0, sizeof b);
     b.name = "residual";
@@ -3368,8 +3393,9 @@ FLOW_API flow_bijection flow_residual(int d, const flow_residual_spec *spec) {
     net = flowi_residual_net(&b);
     most = spec->width > d ? spec->width : d;
     b.params = flow_mlp_params(&net);
-    b.cache = 2 * d + 4 * d * d + flow_mlp_cache(&net, 1);
-    b.work = 2 * b.params + (spec->depth + 1) * (2 * most + 1) + 2 * most * most + d * d;
+    b.cache = flowi_count(2.0 * d + 4.0 * d * d + flow_mlp_cache(&net, 1));
+    b.work = flowi_count(2.0 * b.params + (spec->depth + 1) * (2 * most + 1) + 2 * most * most +
+                         1.0 * d * d);
     b.init = flowi_residual_init;
     b.forward = flowi_residual_forward;
     b.inverse = flowi_residual_inverse;
@@ -3401,10 +3427,11 @@ FLOW_API int flow_residual_series(const flow_bijection *b, const flow_real *thet
     const flowi_residual_parts r = flowi_residual_split(b, cache, n);
     const int d = b->d, rounds = probes > 0 ? probes : d;
     const flow_real share = probes > 0 ? 1 / (flow_real)probes : 1;
-    int i, j, count = terms;
+    int i, j, count = terms, err;
     FLOW_ASSERT(roulette >= 0 && roulette < 1);
     if (terms < 1) return FLOW_E_EMPTY;
-    flowi_residual_normalise(&r, theta, b->params);
+    err = flowi_residual_normalise(&r, theta, b->params);
+    if (err < 0) return err;
     flow_mlp_forward(&r.net, r.theta, r.g, x, n, r.cache);
     while (roulette > 0 && flow_rng_uniform(rng) >= roulette) count++;
     for (i = 0; i < n; i++) estimate[i] = 0;
@@ -3418,7 +3445,7 @@ FLOW_API int flow_residual_series(const flow_bijection *b, const flow_real *thet
 
 FLOW_API int flow_root(flow_real *root, flow_root_fn f, void *ctx, flow_real lo, flow_real hi,
                        flow_real tol) {
-    flow_real slope, f_lo, f_hi, a = (lo + hi) / 2, width = hi - lo;
+    flow_real slope, f_lo, f_hi, a = lo / 2 + hi / 2, width = hi - lo;
     int k;
     FLOW_ASSERT(root && f && !(lo > hi) && tol > 0);
     f_lo = f(ctx, lo, &slope);
@@ -3436,7 +3463,7 @@ FLOW_API int flow_root(flow_real *root, flow_root_fn f, void *ctx, flow_real lo,
         if ((fa < 0) == (f_lo < 0)) lo = a;
         else hi = a;
         next = newton > lo && newton < hi && flowi_fabs(newton - a) < width / 2 ? newton
-                                                                               : (lo + hi) / 2;
+                                                                               : lo / 2 + hi / 2;
         width = flowi_fabs(next - a);
         if (fa == 0) next = a;
         a = next;
@@ -3454,7 +3481,8 @@ FLOW_API int flow_chain_init(flow_chain *c, const flow_bijection *layer, int cou
                              int batch, flow_rng *rng) {
     flow_real *block, *theta;
     size_t cache = 0, points;
-    int k;
+    double params = 0;
+    int k, fits = 1;
     FLOW_ASSERT(c && batch > 0 && (direction == FLOW_TO_NOISE || direction == FLOW_FROM_NOISE));
     memset(c, 0, sizeof *c);
     if (count < 1) return FLOW_E_EMPTY;
@@ -3464,13 +3492,17 @@ FLOW_API int flow_chain_init(flow_chain *c, const flow_bijection *layer, int cou
     c->batch = batch;
     for (k = 0; k < count; k++) {
         FLOW_ASSERT(layer[k].d == c->d);
-        c->params += layer[k].params;
+        params += layer[k].params;
         cache += (size_t)layer[k].work + flowi_size(layer[k].cache, batch, 1);
+        fits &= flowi_count(1.0 * layer[k].cache * batch + layer[k].work) < INT_MAX;
     }
+    c->params = flowi_count(params);
+    fits &= c->params < INT_MAX;
     points = flowi_size(batch, c->d, 1);
     c->layer = (flow_bijection *)FLOW_MALLOC((size_t)count * sizeof *layer);
-    block = flowi_new(2 * (size_t)c->params + ((size_t)count + 3) * points + cache +
-                      4 * (size_t)batch);
+    block = fits ? flowi_new(2 * (size_t)c->params + ((size_t)count + 3) * points + cache +
+                             4 * (size_t)batch)
+                 : NULL;
     c->memory = block;
     if (!c->layer || !block) {
         flow_chain_free(c);
@@ -3819,8 +3851,9 @@ static void flowi_curve(int act, flow_real *dda, const flow_real *z, const flow_
 }
 
 FLOW_API int flow_mlp_params(const flow_mlp *m) {
-    const flowi_layer last = flowi_mlp_layer(m, m->depth);
-    return last.bias + last.out;
+    const double in = m->in, width = m->width, out = m->out;
+    if (m->depth == 0) return flowi_count((in + 1) * out);
+    return flowi_count((in + 1) * width + (m->depth - 1) * (width + 1) * width + (width + 1) * out);
 }
 
 /* The parts of the cache: [depth*n*width] each, and two scratch rows [n*width]. From the z' of one
@@ -3832,7 +3865,7 @@ typedef struct {
 } flowi_mlp_parts;
 
 FLOW_API int flow_mlp_cache(const flow_mlp *m, int n) {
-    return (7 * m->depth + 2) * n * m->width;
+    return flowi_count((7.0 * m->depth + 2) * n * m->width);
 }
 
 static flowi_mlp_parts flowi_mlp_split(const flow_mlp *m, flow_real *cache, int n) {
@@ -4036,9 +4069,10 @@ FLOW_API int flow_net_init(flow_net *net, int d, int cond, int width, int depth,
     net->mlp.out = d;
     net->mlp.act = act;
     rows = flowi_size(batch, in, 1);
-    if ((7.0 * depth + 2) * batch * width > INT_MAX || 1.0 * FLOWI_TANGENTS * batch * in > INT_MAX)
-        return FLOW_E_MEMORY; /* an int could not count them */
     net->params = flow_mlp_params(&net->mlp);
+    if (net->params == INT_MAX || flow_mlp_cache(&net->mlp, batch) == INT_MAX ||
+        flowi_count(1.0 * FLOWI_TANGENTS * batch * in) == INT_MAX)
+        return FLOW_E_MEMORY;
     block = flowi_new(2 * (size_t)net->params + (2 + FLOWI_TANGENTS) * rows +
                       flowi_size(batch, d, 1) + (size_t)flow_mlp_cache(&net->mlp, batch) +
                       FLOWI_LINE);
@@ -4249,22 +4283,26 @@ FLOW_API flow_real flow_schedule_warmup(long step, long warmup) {
     return step + 1 >= warmup ? 1 : (flow_real)(step + 1) / (flow_real)warmup;
 }
 
-/* |x| = sqrt(x'x) or, where that overflows, most |x/most| with the largest number of x. */
-static flow_real flowi_norm(const flow_real *x, int n) {
-    const flow_real norm = flowi_sqrt(flowi_dot(x, x, n));
+/* |x/scale|, where scale is 1 unless squares would overflow or vanish: then the largest of x. */
+static flow_real flowi_scaled_norm(const flow_real *x, int n, flow_real *scale) {
+    const flow_real squares = flowi_dot(x, x, n);
     flow_real most = 0, sum = 0;
     int i;
-    if (flowi_finite(norm) || !flowi_all_finite(x, n)) return norm;
+    *scale = 1;
     for (i = 0; i < n; i++) most = flowi_fabs(x[i]) > most ? flowi_fabs(x[i]) : most;
+    if ((flowi_finite(squares) && squares > FLOWI_R(1e-30)) || !flowi_all_finite(x, n) || most <= 0)
+        return flowi_sqrt(squares);
+    *scale = most;
     for (i = 0; i < n; i++) sum += x[i] / most * (x[i] / most);
-    return most * flowi_sqrt(sum);
+    return flowi_sqrt(sum);
 }
 
 FLOW_API flow_real flow_clip_norm(flow_real *grad, flow_real limit, int count) {
-    const flow_real norm = flowi_norm(grad, count);
+    flow_real scale;
+    const flow_real length = flowi_scaled_norm(grad, count, &scale), norm = scale * length;
     int i;
     FLOW_ASSERT(limit > 0);
-    for (i = 0; i < count && norm > limit; i++) grad[i] *= limit / norm;
+    for (i = 0; i < count && norm > limit; i++) grad[i] = grad[i] / scale * (limit / length);
     return norm;
 }
 

@@ -387,6 +387,15 @@ static void test_singular_threshold(void) {
         }
 }
 
+/* Finite numbers whose elimination overflows: 1e308 - (-1) 1e308 is the second pivot. */
+static void test_elimination_that_overflows(void) {
+    const flow_real large = LARGEST;
+    const flow_real two[4] = {large, large, -large, large};
+    const flow_real three[9] = {large, large, 0, -large, large, 0, 0, 0, large};
+    check_refused(two, 2, FLOW_E_FINITE);
+    check_refused(three, 3, FLOW_E_FINITE);
+}
+
 /* A NaN or an infinity that comes through as a number. */
 static void test_matrices_that_are_not_finite(void) {
     static flow_real a[MOST * MOST];
@@ -582,6 +591,7 @@ int main(void) {
     test_section("singular matrices");
     test_singular_matrices();
     test_singular_threshold();
+    test_elimination_that_overflows();
     test_matrices_that_are_not_finite();
     test_inverse_that_overflows();
     test_section("Cholesky");

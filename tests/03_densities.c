@@ -289,7 +289,9 @@ static void test_mixture_far_away(void) {
     TEST(logp[1] < FLOWI_R(-1e11)); /* the third component's, though the second sits here */
     TEST_NEAR(logp[2], log(0.25 + 0.375 * exp(-100.0 / 8)) - log_two_pi / 2, 20 * EPS);
     flow_mixture_logprob(&m, logp, &beyond, 1);
+    flow_mixture_score(&m, score, &beyond, 1);
     TEST_NEAR(logp[0], -HUGE_VAL, 0);
+    TEST_NEAR(score[0] / beyond, -1, 4 * EPS); /* the first component's, whose variance is 1 */
     flow_mixture_free(&m);
 }
 

@@ -318,6 +318,26 @@ static void test_samples_of_the_checkerboard(void) {
     TEST(chi_square_accepts(count, expected, 64));
 }
 
+/* A largest u, 1 - EPS/2, that rounds up into the next square. Of a state ~0, a, ., ~a the second
+ * draw is ~0, and a decides the column. */
+static void test_edge_of_the_checkerboard(void) {
+    flow_real x[2], logp;
+    uint64_t a = 0;
+    int i;
+    for (i = 0; i < 100; i++, a += UINT64_C(0x9e3779b97f4a7c15)) {
+        flow_rng rng = test_rng(8), second;
+        rng.s[0] = ~UINT64_C(0);
+        rng.s[1] = a;
+        rng.s[3] = ~a;
+        second = rng;
+        (void)flow_rng_next(&second);
+        TEST(flow_rng_next(&second) == ~UINT64_C(0));
+        flow_toy_sample(FLOW_TOY_CHECKERBOARD, &rng, x, NULL, 1);
+        TEST_ERR(flow_toy_logprob(FLOW_TOY_CHECKERBOARD, &logp, x, 1), FLOW_OK);
+        TEST_NEAR(logp, -log(32.0), 4 * EPS);
+    }
+}
+
 /* ---- mass, entropy and moments --------------------------------------------------------------- */
 
 /* Sums over a grid: of p, -p log p, and p times a coordinate, a square, the product. */
@@ -519,7 +539,7 @@ static void test_energies(void) {
  * the ring, where the slope of |z| does not exist and counts as none. */
 static void test_energies_far_and_central(void) {
     const flow_real z[4] = {30, 40, 0, 0};
-    flow_real u[2], du[4];
+    flow_real u[2], du[4], near[2] = {1, 0};
     flow_toy_energy(1, u, du, z, 2);
     TEST_NEAR(u[0], 120 * 120 / 2.0 + 28 * 28 / 0.72, 2e4 * EPS);
     TEST_NEAR(du[0], 120 / 0.4 * 0.6 + 28 / 0.36, 2e3 * EPS);
@@ -527,6 +547,10 @@ static void test_energies_far_and_central(void) {
     TEST_NEAR(u[1], 25 / 2.0 + 4 / 0.72 - log(2), 100 * EPS);
     TEST_NEAR(du[2], 0, 0);
     TEST_NEAR(du[3], 0, 0);
+    for (near[0] = 1; near[0] > 0; near[0] /= 2) { /* squares vanish sooner than |z| does */
+        flow_toy_energy(1, u, du, near, 1);
+        TEST(fabs((double)du[0]) < 2 / 0.16 + 2 / 0.36); /* to the ring and to a hump */
+    }
     flow_toy_energy(3, u, du, z, 1); /* z2 - w1 = 40, as z2 - w1 + w2 */
     TEST_NEAR(u[0], 40 * 40 / 0.245 - log(2), 2e4 * EPS);
     flow_toy_energy(4, u, du, z, 1);
@@ -548,6 +572,7 @@ int main(void) {
     test_mixture_of_8gaussians();
     test_density_of_the_checkerboard();
     test_samples_of_the_checkerboard();
+    test_edge_of_the_checkerboard();
     test_section("mass, entropy and moments");
     test_sums();
     test_section("pinwheel");

@@ -983,6 +983,23 @@ static void test_residual_inverse_of_large_points(void) {
         }
 }
 
+/* A stop while the steps still shrink, since rounding might explain them: y = x - c x, where the
+ * error is 1/(1 - c) of the step and halves only in ln 2/(1 - c) iterations. */
+static void test_residual_inverse_near_the_bound(void) {
+    static const double bounds[] = {0.9, 0.97, 0.99, 0.999}, points[] = {1, 100, 1e5};
+    int i, j;
+    for (i = 0; i < 4; i++)
+        for (j = 0; j < 3; j++) {
+            const flow_residual_spec spec = line_spec(bounds[i], 0, 100000);
+            const flow_bijection b = flow_residual(1, &spec);
+            const flow_real theta[2] = {-1, 0}, x[1] = {FLOWI_R(points[j])};
+            flow_real y[1], logdet[1] = {0}, back[1], cache[100];
+            TEST_ERR(b.forward(&b, theta, y, logdet, x, 1, cache), FLOW_OK);
+            TEST_ERR(b.inverse(&b, theta, back, logdet, y, 1, cache), FLOW_OK);
+            TEST_NEAR(back[0], x[0], ITERATED + 4 * EPS * points[j] / (1 - bounds[i]));
+        }
+}
+
 /* x <- y - 2 x, which runs away; a NaN that is iterated on, or that an infinity becomes. */
 static void test_residual_refuses(void) {
     const flow_residual_spec spec = line_spec(HUGE_VAL, 0, 50);
@@ -998,6 +1015,9 @@ static void test_residual_refuses(void) {
     t.x[1] = 2, t.x[3] = FLOWI_INFINITY;
     TEST_ERR(t.b.inverse(&t.b, t.theta, t.y, t.logdet, t.x, 2, t.cache), FLOW_E_FINITE);
     t.theta[t.b.params - 1] = nan;
+    check_refusal(&t.b, t.theta, FLOW_E_FINITE);
+    t.theta[t.b.params - 1] = 0;
+    t.theta[0] = LARGEST / 2; /* its square overflows: no norm to divide by */
     check_refusal(&t.b, t.theta, FLOW_E_FINITE);
     bench_free(&t);
 }
@@ -1257,6 +1277,7 @@ int main(void) {
     test_residual_power_by_hand();
     test_residual_inverse();
     test_residual_inverse_of_large_points();
+    test_residual_inverse_near_the_bound();
     test_residual_refuses();
     test_series_terms();
     test_series_of_the_layer();

@@ -748,10 +748,32 @@ static void test_errors(void) {
     }
 }
 
+/* Counts that an int cannot hold, of one layer or of all, which wrap round to small arrays. */
+static void test_init_too_large(void) {
+    static const flow_residual_spec wide = {65536, 2, FLOW_TANH, 0, 0, 0, 0};
+    static const flow_conditioner conditioner = {NULL, 0, 0, 65536, 2, FLOW_TANH, 0};
+    flow_bijection layer[8];
+    flow_rng rng = test_rng(40);
+    flow_chain c;
+    int i;
+    layer[0] = flow_residual(2, &wide);
+    TEST_ERR(flow_chain_init(&c, layer, 1, FLOW_TO_NOISE, 1, &rng), FLOW_E_MEMORY);
+    layer[0] = flow_autoregressive(2, &conditioner);
+    TEST_ERR(flow_chain_init(&c, layer, 1, FLOW_TO_NOISE, 1, &rng), FLOW_E_MEMORY);
+    layer[0] = flow_affine(46341);
+    TEST_ERR(flow_chain_init(&c, layer, 1, FLOW_TO_NOISE, 1, &rng), FLOW_E_MEMORY);
+    layer[0] = flow_linear(46341, NULL);
+    TEST_ERR(flow_chain_init(&c, layer, 1, FLOW_TO_NOISE, 1, &rng), FLOW_E_MEMORY);
+    for (i = 0; i < 8; i++) layer[i] = flow_linear(23171, NULL); /* 8 d^2 > 2^32 */
+    TEST_ERR(flow_chain_init(&c, layer, 8, FLOW_TO_NOISE, 1, &rng), FLOW_E_MEMORY);
+    flow_chain_free(&c);
+}
+
 int main(void) {
     make_specs();
     test_section("init and free");
     test_init();
+    test_init_too_large();
     test_init_refuses();
     test_misuse();
     test_section("forward and inverse");

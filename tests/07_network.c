@@ -638,6 +638,8 @@ static void test_net_memory(void) {
         flow_net_free(&net);
         TEST_ERR(flow_net_init(&net, d, cond, 512, 4, FLOW_TANH, 280000, &rng), FLOW_E_MEMORY);
         TEST_ERR(flow_net_init(&net, 30000, cond, 1, 1, FLOW_TANH, 10000, &rng), FLOW_E_MEMORY);
+        TEST_ERR(flow_net_init(&net, d, cond, 65536, 2, FLOW_TANH, n, &rng), FLOW_E_MEMORY);
+        TEST_ERR(flow_net_init(&net, 46340, cond, 1, 0, FLOW_TANH, 1, &rng), FLOW_E_MEMORY);
         start = rng;
         TEST_ERR(flow_net_init(&net, d, cond, 5, depth, FLOW_TANH, n, &rng), FLOW_OK);
         TEST_EQ_INT(draws_between(start, &rng), net.params);

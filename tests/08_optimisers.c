@@ -359,7 +359,8 @@ static void test_clip_norm(void) {
     const double clipped[4] = {0.75, -1, 0, 9};
     const flow_real most = sizeof(flow_real) == sizeof(double) ? (flow_real)1e200 : FLOWI_R(1e30);
     flow_real g[4] = {3, -4, 0, 9}, zero[3] = {0}, nan = FLOWI_INFINITY - FLOWI_INFINITY;
-    flow_real huge[3] = {3 * most, -4 * most, 1};
+    flow_real huge[3] = {3 * most, -4 * most, 1}, scale, norm;
+    int i;
     TEST_NEAR(flow_clip_norm(g, FLOWI_R(1.25), 3), 5, 8 * EPS);
     TEST_NEAR_ALL(g, clipped, 4, 8 * EPS);
     TEST_NEAR(flow_clip_norm(g, FLOWI_R(1.5), 3), 1.25, 8 * EPS);
@@ -371,6 +372,16 @@ static void test_clip_norm(void) {
     TEST_NEAR(flow_clip_norm(huge, 10, 3) / most, 5, 50 * EPS); /* its squares overflow */
     TEST_NEAR(huge[0], 6, 100 * EPS);
     TEST_NEAR(huge[1], -8, 100 * EPS);
+    for (i = -1; i < 2; i += 2) { /* squares that vanish, a norm that overflows itself */
+        flow_real pair[2] = {3, -4};
+        scale = i < 0 ? LEAST * 1000 : LARGEST / 4;
+        pair[0] *= scale;
+        pair[1] *= scale;
+        norm = flow_clip_norm(pair, scale, 2);
+        TEST_NEAR(norm / scale, i < 0 ? 5 : HUGE_VAL, 50 * EPS);
+        TEST_NEAR(pair[0] / scale, 0.6, 50 * EPS);
+        TEST_NEAR(pair[1] / scale, -0.8, 50 * EPS);
+    }
     TEST_ASSERT_TRIPS((void)flow_clip_norm(g, 0, 3));
     TEST_ASSERT_TRIPS((void)flow_clip_norm(g, -1, 3));
 }

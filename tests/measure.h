@@ -15,6 +15,10 @@
 #define EPS ((double)FLOWI_EPS)
 #define STEP cbrt(EPS)
 
+/* The largest number, and the least of full precision. */
+#define LARGEST (EPS < 1e-10 ? FLOWI_R(DBL_MAX) : FLOWI_R(FLT_MAX))
+#define LEAST (EPS < 1e-10 ? FLOWI_R(DBL_MIN) : FLOWI_R(FLT_MIN))
+
 /* A generator for one test. */
 static inline flow_rng test_rng(int number) {
     flow_rng rng;
