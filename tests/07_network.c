@@ -411,10 +411,14 @@ static void test_nan_comes_out(network *w) {
 /* A parameter too many or too few; less cache than the header says. */
 static void test_lengths(void) {
     static const flow_mlp m = {3, 7, 4, 2, FLOW_TANH}, linear = {3, 7, 0, 2, FLOW_TANH};
+    static const flow_mlp wide = {3, 65536, 4, 2, FLOW_TANH}, far = {65536, 7, 0, 65536, FLOW_TANH};
     TEST_EQ_INT(flow_mlp_params(&m), (3 + 1) * 7 + 3 * (7 + 1) * 7 + (7 + 1) * 2);
     TEST_EQ_INT(flow_mlp_params(&linear), (3 + 1) * 2);
     TEST_EQ_INT(flow_mlp_cache(&m, 5), (7 * 4 + 2) * 5 * 7);
     TEST_EQ_INT(flow_mlp_cache(&linear, 5), 2 * 5 * 7);
+    TEST_EQ_INT(flow_mlp_params(&wide), INT_MAX); /* more than an int counts */
+    TEST_EQ_INT(flow_mlp_params(&far), INT_MAX);
+    TEST_EQ_INT(flow_mlp_cache(&wide, 65536), INT_MAX);
 }
 
 /* A bound by the fan-out, by 1/in instead of 1/sqrt(in), of one sign; a bias left at 0. */

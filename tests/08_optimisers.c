@@ -359,7 +359,7 @@ static void test_clip_norm(void) {
     const double clipped[4] = {0.75, -1, 0, 9};
     const flow_real most = sizeof(flow_real) == sizeof(double) ? (flow_real)1e200 : FLOWI_R(1e30);
     flow_real g[4] = {3, -4, 0, 9}, zero[3] = {0}, nan = FLOWI_INFINITY - FLOWI_INFINITY;
-    flow_real huge[3] = {3 * most, -4 * most, 1}, scale, norm;
+    flow_real huge[3] = {3 * most, -4 * most, 1}, infinite[2] = {1, FLOWI_INFINITY}, scale, norm;
     int i;
     TEST_NEAR(flow_clip_norm(g, FLOWI_R(1.25), 3), 5, 8 * EPS);
     TEST_NEAR_ALL(g, clipped, 4, 8 * EPS);
@@ -369,6 +369,8 @@ static void test_clip_norm(void) {
     TEST_NEAR_ALL(zero, zero, 3, 0);
     TEST_NEAR(flow_clip_norm(g, 1, 0), 0, 0);
     TEST(flow_clip_norm(&nan, 1, 1) != 1 && nan != nan); /* left for flow_opt_step to refuse */
+    TEST_NEAR(flow_clip_norm(infinite, 1, 2), HUGE_VAL, 0);
+    TEST(!flowi_all_finite(infinite, 2));
     TEST_NEAR(flow_clip_norm(huge, 10, 3) / most, 5, 50 * EPS); /* its squares overflow */
     TEST_NEAR(huge[0], 6, 100 * EPS);
     TEST_NEAR(huge[1], -8, 100 * EPS);
