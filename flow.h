@@ -106,6 +106,8 @@ extern "C" {
  * - Objects come in threes: _init takes memory (and takes none when it fails), _free gives it
  *   back (and may be called twice), and what lies between takes none.
  * - y may be x in every map of n points (forward, inverse, transport).
+ * - Text files have a decimal point as long as the program leaves LC_NUMERIC at the "C" it starts
+ *   with.
  */
 enum {
     FLOW_OK = 0,
@@ -966,7 +968,8 @@ FLOW_API int flow_token_set_posterior(void *ctx, flow_real *p, const int *x, con
                                       int n);
 
 /* Of a network whose input is flow_onehot of the tokens (the mask: all 0) and whose output are the
- * logits: flow_net_init with d = length tokens. ctx: a flow_token_net; any n, a batch at a time. */
+ * logits: flow_net_init with d = length tokens. ctx: a flow_token_net; any n, a batch at a time.
+ * FLOW_E_FINITE. */
 typedef struct {
     flow_tokens s;
     flow_net *net;
@@ -991,7 +994,8 @@ FLOW_API int flow_tokens_sample(const flow_tokens *s, flow_rng *rng, int *x,
                                 flow_posterior_fn posterior, void *ctx, int steps, int n);
 
 /* ------------------------------------------------------------------- 12 METRICS AND CHECKS
- * These take the memory they need and give it back: FLOW_E_MEMORY beside the errors named. */
+ * These take the memory they need and give it back: FLOW_E_MEMORY beside the errors named, and
+ * FLOW_E_EMPTY of no samples, FLOW_E_FINITE of a NaN (but a histogram leaves it out). */
 
 /* The permutation match[n] that makes sum_i cost[i*n + match[i]] least, by shortest augmenting
  * paths [Jonker and Volgenant 1987] after an auction [Bertsekas 1988], which takes most of the work
@@ -4747,6 +4751,7 @@ static int flowi_cnf_init(flow_cnf *c, flow_field field, int method, int steps, 
     c->batch = batch;
     c->tangents = tangents;
     c->together = together;
+    if (flowi_count((double)together * batch * (field.d + 1.0)) == INT_MAX) return FLOW_E_MEMORY;
     err = flow_ode_init(&c->ode, method, batch * (field.d + 1));
     if (err < 0) return err;
     block = flowi_new(reals);
@@ -4975,6 +4980,7 @@ FLOW_API int flow_cnf_train(flow_cnf *c, int gradient) {
     FLOW_ASSERT(c->state && c->field.backward && !c->training);
     FLOW_ASSERT(gradient >= FLOW_BACKPROP && gradient <= FLOW_ADJOINT);
     if (c->steps < 1) return FLOW_E_EMPTY;
+    if (flowi_count(2.0 * points + c->field.params) == INT_MAX) return FLOW_E_MEMORY;
     if (gradient == FLOW_ADJOINT)
         err = flow_ode_init(&c->reverse, method, 2 * points + c->field.params);
     if (err < 0) return err;
@@ -5373,9 +5379,11 @@ static flow_real flowi_ot_iterate(flow_ot *o, flow_real epsilon, int n) {
 /* The duals for an epsilon that halves from the mean cost down to the one asked for: each start is
  * then near its end, where a cold one would crawl. */
 static int flowi_ot_scale(flow_ot *o, flow_real epsilon, int n) {
+    const size_t pairs = flowi_size(n, n, 1);
     flow_real mean = 0, off = 1;
+    size_t k;
     int i;
-    for (i = 0; i < n * n; i++) mean += o->plan[i] / (flow_real)n / (flow_real)n;
+    for (k = 0; k < pairs; k++) mean += o->plan[k] / (flow_real)n / (flow_real)n;
     for (i = 0; i < 2 * o->batch; i++) o->dual[i] = 0;
     for (; mean > epsilon; mean /= 2) flowi_ot_iterate(o, mean, n);
     for (i = 0; i < o->most; i++) {
@@ -5835,7 +5843,11 @@ FLOW_API int flow_token_set_posterior(void *ctx, flow_real *p, const int *x, con
         for (j = 0; j < q->count; j++) {
             flow_real w = q->weight[j];
             for (l = flowi_tokens_apart(&q->s, x, q->data + j * length); l > near; l--) w *= factor;
-            for (l = 0; l < length; l++) p[l * tokens + q->data[j * length + l]] += w;
+            for (l = 0; l < length; l++) {
+                const int token = q->data[j * length + l];
+                FLOW_ASSERT(token >= 0 && token < tokens);
+                p[l * tokens + token] += w;
+            }
             sum += w;
         }
         for (j = 0; j < length * tokens; j++) p[j] /= sum;
@@ -5860,6 +5872,7 @@ FLOW_API int flow_token_net_posterior(void *ctx, flow_real *p, const int *x, con
     for (i = 0; i < n; i += q->net->batch) {
         const int m = flowi_min(q->net->batch, n - i);
         flowi_token_net_forward(q, x + i * q->s.length, t + i, m);
+        if (!flowi_all_finite(q->net->v, m * d)) return FLOW_E_FINITE;
         flowi_copy(p + i * d, q->net->v, m * d);
         for (j = 0; j < m * q->s.length; j++) flowi_softmax(p + i * d + j * tokens, tokens);
     }
@@ -5876,6 +5889,7 @@ FLOW_API int flow_token_net_loss(flow_token_net *q, flow_real *loss, const int *
     if (n < 1) return FLOW_E_EMPTY;
     flowi_token_net_forward(q, xt, t, n);
     for (i = 0; i < n * q->s.length; i++, p += tokens) {
+        FLOW_ASSERT(x1[i] >= 0 && x1[i] < tokens);
         sum -= p[x1[i]];
         sum += flowi_softmax(p, tokens); /* log sum exp of the logits */
         for (k = 0; k < tokens; k++) p[k] = (p[k] - (k == x1[i] ? 1 : 0)) / (flow_real)n;
@@ -6013,11 +6027,13 @@ static void flowi_assign_review(int *match, int *owner, const flow_real *v, cons
  * steps leave few rows without their cheapest column; for these, exact shortest ways. */
 static int flowi_assign(int *match, flow_real *total, const flow_real *cost, int n, flow_real *v,
                         int *work) {
+    const size_t pairs = flowi_size(n, n, 1);
     flow_real most = 0, step;
     int *owner = work, i, err = FLOW_OK;
+    size_t k;
     for (i = 0; i < n; i++) v[i] = 0, owner[i] = match[i] = -1; /* no auction if all costs are 0 */
-    for (i = 0; i < n * n; i++)
-        if (flowi_fabs(cost[i]) > most) most = flowi_fabs(cost[i]);
+    for (k = 0; k < pairs; k++)
+        if (flowi_fabs(cost[k]) > most) most = flowi_fabs(cost[k]);
     if (!flowi_finite(most * (flow_real)n)) return FLOW_E_FINITE;
     for (step = most / 20; step > most * FLOWI_R(1e-6); step /= 10)
         flowi_assign_bids(match, owner, v, cost, n, step, work + n);

@@ -1004,6 +1004,24 @@ static void test_training_memory_fails(void) {
     }
 }
 
+/* Counts that an int cannot hold. */
+static void test_too_large(void) {
+    flow_rng rng = test_rng(64);
+    flow_field f;
+    flow_net net;
+    flow_cnf c;
+    TEST_ERR(flow_net_init(&net, 1, 0, 1, 1, FLOW_TANH, 1, &rng), FLOW_OK);
+    f = flow_net_field(&net);
+    TEST_ERR(flow_cnf_init(&c, f, FLOW_EULER, 1, 1 << 30), FLOW_E_MEMORY);
+    TEST_ERR(flow_cnf_init_hutchinson(&c, f, FLOW_EULER, 1, 1 << 14, FLOW_GAUSSIAN, 1 << 16, &rng),
+             FLOW_E_MEMORY);
+    f.params = INT_MAX - 1;
+    TEST_ERR(flow_cnf_init(&c, f, FLOW_EULER, 1, 1), FLOW_OK);
+    TEST_ERR(flow_cnf_train(&c, FLOW_ADJOINT), FLOW_E_MEMORY);
+    flow_cnf_free(&c);
+    flow_net_free(&net);
+}
+
 /* A leak; no steps, no probes, no data; data or parameters that are not finite. */
 static void test_training_errors(void) {
     const flow_real nan = FLOWI_INFINITY - FLOWI_INFINITY;
@@ -1158,6 +1176,7 @@ int main(void) {
     test_training_memory();
     test_training_memory_fails();
     test_training_errors();
+    test_too_large();
     test_backward_errors();
     test_backward_error_of_some_tangents();
     return test_done();

@@ -1303,6 +1303,8 @@ static void test_token_posterior_impossible(void) {
     flow_real p[2 * LENGTH * TOKENS];
     TEST_ERR(flow_token_set_posterior(&q, p, x, t, 2), FLOW_OK);
     TEST_NEAR_ALL(p, want, 2 * LENGTH * TOKENS, 10 * EPS);
+    q.s.tokens = 1; /* of data that have more */
+    TEST_ASSERT_TRIPS((void)flow_token_set_posterior(&q, p, x, t, 1));
     q.count = 0;
     TEST_ERR(flow_token_set_posterior(&q, p, x, t, 2), FLOW_E_EMPTY);
 }
@@ -1478,7 +1480,7 @@ static void test_token_loss(void) {
     flow_token_net q;
     double want = 0;
     flow_net net;
-    int i;
+    int token_wrong[3 * LENGTH] = {0}, i, k;
     q.s = token_spec(FLOW_MASK);
     q.net = &net;
     TEST_ERR(flow_net_init(&net, LENGTH * TOKENS, 0, 5, 1, FLOW_TANH, 3, &rng), FLOW_OK);
@@ -1493,8 +1495,16 @@ static void test_token_loss(void) {
     TEST((double)worst < 5e3 * STEP * STEP);
     TEST_ERR(flow_token_net_loss(&q, &loss, token_x, token_y, t, 0), FLOW_E_EMPTY);
     TEST_ASSERT_TRIPS(flow_token_net_loss(&q, &loss, token_x, token_y, t, 4));
-    net.theta[0] = FLOWI_INFINITY - FLOWI_INFINITY;
-    TEST_ERR(flow_token_net_loss(&q, &loss, token_x, token_y, t, 3), FLOW_E_FINITE);
+    for (i = 0; i < 2; i++) { /* logits that are NaN, or all -infinity */
+        if (i == 0) net.theta[0] = FLOWI_INFINITY - FLOWI_INFINITY;
+        for (k = 0; k < net.params && i == 1; k++)
+            net.theta[k] = k < net.params - net.d ? 0 : -FLOWI_INFINITY;
+        TEST_ERR(flow_token_net_loss(&q, &loss, token_x, token_y, t, 3), FLOW_E_FINITE);
+        TEST_ERR(flow_token_net_posterior(&q, p, token_x, t, 3), FLOW_E_FINITE);
+    }
+    for (k = 0; k < net.params; k++) net.theta[k] = 0;
+    token_wrong[0] = TOKENS;
+    TEST_ASSERT_TRIPS(flow_token_net_loss(&q, &loss, token_x, token_wrong, t, 3));
     flow_release(grad);
     flow_net_free(&net);
 }
