@@ -1805,16 +1805,14 @@ FLOW_API void flow_matmul(flow_real *c, const flow_real *a, int ta, const flow_r
                       tb ? flowi_view_of(b, k, 1, 1) : flowi_view_of(b, n, 1, 0), m, n, k);
 }
 
-/* A pivot below this counts as zero: what rounding alone could have left. It is not finite when a
- * number of A is not, since x 0 is 0 for all others. */
+/* A pivot below this counts as zero: what rounding alone could have left. An infinity in A makes it
+ * one; a NaN spreads to a pivot. */
 static flow_real flowi_pivot_floor(const flow_real *a, int d) {
-    flow_real most = 0, nothing = 0;
+    flow_real most = 0;
     int i;
-    for (i = 0; i < d * d; i++) {
+    for (i = 0; i < d * d; i++)
         if (flowi_fabs(a[i]) > most) most = flowi_fabs(a[i]);
-        nothing += a[i] * 0;
-    }
-    return (flow_real)d * FLOWI_EPS * most + nothing;
+    return (flow_real)d * FLOWI_EPS * most;
 }
 
 static int flowi_pivot_row(const flow_real *a, int column, int d) {
