@@ -260,7 +260,7 @@ static void for_every_network(void (*test)(network *)) {
                                     {1, 1, 0, 1, 1, 1}, {3, 7, 0, 2, 5, 2},  {1, 1, 1, 1, 5, 1},
                                     {3, 7, 1, 2, 5, 3}, {2, 1, 3, 3, 5, 2},  {3, 7, 3, 2, 5, 3},
                                     {7, 3, 2, 5, 4, 1}, {4, 64, 3, 2, 1, 2}, {2, 64, 1, 3, 33, 1},
-                                    {2, 13, 2, 2, 5, 1}, {2, 43, 2, 2, 3, 1}}; /* a block and 1 */
+                                    {2, 43, 1, 2, 3, 1}}; /* whole blocks and one */
     flow_rng rng = test_rng(2);
     double y[MOST], jy[MOST];
     int act, i;
