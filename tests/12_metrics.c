@@ -80,6 +80,27 @@ static void test_assign_by_duality(void) {
     for (i = 0; i < LARGE; i++) TEST_EQ_INT(match[i], hidden[i]);
 }
 
+/* Shortest ways that go wrong where the auction does not help: a row of costs so large that all
+ * others differ by less than its least step, a millionth of them. Such a row changes no choice. By
+ * whole numbers, so that float is exact. */
+static void test_assign_beyond_the_auction(void) {
+    enum { LARGE = 40 };
+    const double far = EPS < 1e-10 ? 1099511627776.0 : 8388608.0; /* 2^40, 2^23 */
+    static flow_real cost[LARGE * LARGE];
+    flow_rng rng = test_rng(12);
+    flow_real near = 0, total = 0;
+    int match[LARGE], i, trial;
+    for (trial = 0; trial < 20; trial++) {
+        for (i = 0; i < LARGE * LARGE; i++)
+            cost[i] = (flow_real)flow_rng_below(&rng, EPS < 1e-10 ? 1000 : 10);
+        TEST_ERR(flow_assign(match, &near, cost, LARGE), FLOW_OK);
+        for (i = 0; i < LARGE; i++) cost[i] += FLOWI_R(far);
+        TEST_ERR(flow_assign(match, &total, cost, LARGE), FLOW_OK);
+        check_assignment(match, (double)total, cost, LARGE, 0);
+        TEST_NEAR(total, far + (double)near, 0);
+    }
+}
+
 /* What stood in match before, left there where all costs are 0 and nobody bids. */
 static void test_assign_nothing(void) {
     const flow_real cost[9] = {0};
@@ -835,6 +856,7 @@ int main(void) {
     test_section("assignment");
     test_assign_by_force();
     test_assign_by_duality();
+    test_assign_beyond_the_auction();
     test_assign_nothing();
     test_assign_nan();
     test_assign_errors();
