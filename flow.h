@@ -1235,12 +1235,13 @@ FLOW_API void flow_release(void *p) {
     if (p) FLOW_FREE(p);
 }
 
-/* count zeroed reals, or NULL. */
-static flow_real *flowi_new(size_t count) {
+/* count zeroed reals, or NULL. The count is a double, since a product of sizes may be more than a
+ * size_t holds. */
+static flow_real *flowi_new(double reals) {
+    size_t count, i;
     flow_real *p;
-    size_t i;
-    if (count == 0) count = 1;
-    if (count > (size_t)PTRDIFF_MAX / sizeof(flow_real)) return NULL;
+    if (!(reals < (double)(PTRDIFF_MAX / sizeof(flow_real)))) return NULL;
+    count = reals < 1 ? 1 : (size_t)reals;
     p = (flow_real *)FLOW_MALLOC(count * sizeof(flow_real));
     if (!p) return NULL;
     for (i = 0; i < count; i++) p[i] = 0;
@@ -2032,7 +2033,7 @@ FLOW_API int flow_mixture_init(flow_mixture *m, const flow_real *weight, const f
     int i, err = FLOW_OK;
     FLOW_ASSERT(m && weight && mean && cov && k > 0 && d > 0);
     memset(m, 0, sizeof *m);
-    block = flowi_new(flowi_size(k, d, 2 * d + 1) + (size_t)(4 * k + 3 * d));
+    block = flowi_new((2.0 * d + 1) * k * d + 4.0 * k + 3.0 * d);
     if (!block) return FLOW_E_MEMORY;
     m->k = k;
     m->d = d;
@@ -3482,8 +3483,9 @@ FLOW_API int flow_root(flow_real *root, flow_root_fn f, void *ctx, flow_real lo,
 FLOW_API int flow_chain_init(flow_chain *c, const flow_bijection *layer, int count, int direction,
                              int batch, flow_rng *rng) {
     flow_real *block, *theta;
-    size_t cache = 0, points;
-    double params = 0;
+    const double reals = (count + 3.0) * batch * layer[0].d + 4.0 * batch;
+    double params = 0, cache = 0;
+    size_t points;
     int k, fits = 1;
     FLOW_ASSERT(c && batch > 0 && (direction == FLOW_TO_NOISE || direction == FLOW_FROM_NOISE));
     memset(c, 0, sizeof *c);
@@ -3495,16 +3497,14 @@ FLOW_API int flow_chain_init(flow_chain *c, const flow_bijection *layer, int cou
     for (k = 0; k < count; k++) {
         FLOW_ASSERT(layer[k].d == c->d);
         params += layer[k].params;
-        cache += (size_t)layer[k].work + flowi_size(layer[k].cache, batch, 1);
+        cache += layer[k].work + 1.0 * layer[k].cache * batch;
         fits &= flowi_count(1.0 * layer[k].cache * batch + layer[k].work) < INT_MAX;
     }
     c->params = flowi_count(params);
     fits &= c->params < INT_MAX;
     points = flowi_size(batch, c->d, 1);
     c->layer = (flow_bijection *)FLOW_MALLOC((size_t)count * sizeof *layer);
-    block = fits ? flowi_new(2 * (size_t)c->params + ((size_t)count + 3) * points + cache +
-                             4 * (size_t)batch)
-                 : NULL;
+    block = fits ? flowi_new(reals + 2 * params + cache) : NULL;
     c->memory = block;
     if (!c->layer || !block) {
         flow_chain_free(c);
@@ -4059,6 +4059,7 @@ FLOW_API int flow_net_init(flow_net *net, int d, int cond, int width, int depth,
                            int batch, flow_rng *rng) {
     const int in = d + 1 + cond;
     flow_real *block;
+    double reals;
     size_t rows;
     FLOW_ASSERT(net && d > 0 && cond >= 0 && batch > 0);
     memset(net, 0, sizeof *net);
@@ -4071,13 +4072,13 @@ FLOW_API int flow_net_init(flow_net *net, int d, int cond, int width, int depth,
     net->mlp.out = d;
     net->mlp.act = act;
     rows = flowi_size(batch, in, 1);
+    reals = (2.0 + FLOWI_TANGENTS) * batch * in + 1.0 * batch * d;
     net->params = flow_mlp_params(&net->mlp);
     if (net->params == INT_MAX || flow_mlp_cache(&net->mlp, batch) == INT_MAX ||
         flowi_count(1.0 * FLOWI_TANGENTS * batch * in) == INT_MAX)
         return FLOW_E_MEMORY;
-    block = flowi_new(2 * (size_t)net->params + (2 + FLOWI_TANGENTS) * rows +
-                      flowi_size(batch, d, 1) + (size_t)flow_mlp_cache(&net->mlp, batch) +
-                      FLOWI_LINE);
+    block = flowi_new(reals + 2.0 * net->params + flow_mlp_cache(&net->mlp, batch) +
+                      (double)FLOWI_LINE);
     if (!block) return FLOW_E_MEMORY;
     net->memory = block;
     net->theta = flowi_carve(&block, (size_t)net->params);
@@ -4146,7 +4147,7 @@ FLOW_API void flow_net_tangent(flow_net *net, flow_real *jv, const flow_real *s,
 /* ---------------------------------------------------------------------------- 8 optimisers */
 
 FLOW_API int flow_opt_init(flow_opt *o, int kind, flow_real rate, int count) {
-    const size_t n = (size_t)count;
+    const double square = kind == FLOW_NATURAL ? 1.0 * count * count : 0;
     FLOW_ASSERT(o && kind >= FLOW_SGD && kind <= FLOW_NATURAL && count >= 0);
     memset(o, 0, sizeof *o);
     o->kind = kind;
@@ -4156,7 +4157,7 @@ FLOW_API int flow_opt_init(flow_opt *o, int kind, flow_real rate, int count) {
     o->beta2 = kind == FLOW_NATURAL ? FLOWI_R(0.995) : FLOWI_R(0.999);
     o->epsilon = kind == FLOW_NATURAL ? FLOWI_R(3e-4) : FLOWI_R(1e-8);
     if (kind == FLOW_SGD) return FLOW_OK;
-    o->memory = o->m = flowi_new(2 * n + (kind == FLOW_NATURAL ? flowi_size(count, count, 1) : 0));
+    o->memory = o->m = flowi_new(2.0 * count + square);
     if (!o->m) return FLOW_E_MEMORY;
     if (kind != FLOW_MOMENTUM) o->v = o->m + count;
     if (kind == FLOW_NATURAL) o->inverse = o->v + count;
@@ -4358,7 +4359,7 @@ FLOW_API int flow_ode_init(flow_ode *s, int method, int capacity) {
     s->capacity = capacity;
     s->atol = s->rtol = sizeof(flow_real) == sizeof(double) ? FLOWI_R(1e-6) : FLOWI_R(1e-4);
     s->most = 100000;
-    s->k = flowi_new(flowi_size(s->tableau->stages + 2, capacity, 1));
+    s->k = flowi_new((s->tableau->stages + 2.0) * capacity);
     if (!s->k) return FLOW_E_MEMORY;
     s->x = s->k + flowi_size(s->tableau->stages + 1, capacity, 1);
     return FLOW_OK;
@@ -4739,7 +4740,7 @@ FLOW_API flow_field flow_net_field(flow_net *net) {
 static int flowi_cnf_init(flow_cnf *c, flow_field field, int method, int steps, int batch,
                           int tangents, int together) {
     const size_t points = flowi_size(batch, field.d, 1);
-    const size_t reals = (2 * (size_t)together + 6) * points + 3 * (size_t)batch;
+    const double reals = (2.0 * together + 6) * batch * field.d + 3.0 * batch;
     flow_real *block;
     int err;
     FLOW_ASSERT(c && field.velocity && field.d > 0 && batch > 0 && tangents > 0);
@@ -4759,7 +4760,7 @@ static int flowi_cnf_init(flow_cnf *c, flow_field field, int method, int steps, 
     }
     c->memory = block;
     c->bytes = sizeof(flow_real) *
-               (reals + flowi_size(c->ode.tableau->stages + 2, c->ode.capacity, 1));
+               ((size_t)reals + flowi_size(c->ode.tableau->stages + 2, c->ode.capacity, 1));
     c->state = flowi_carve(&block, points + (size_t)batch);
     c->t = flowi_carve(&block, (size_t)batch);
     c->basis = flowi_carve(&block, (size_t)together * points);
@@ -4951,20 +4952,20 @@ static int flowi_cnf_keeps(const flow_cnf *c) {
 }
 
 /* How many reals path, kept and work take. */
-static void flowi_cnf_room(const flow_cnf *c, int gradient, size_t *path, size_t *kept,
-                           size_t *work) {
-    const size_t state = flowi_size(c->batch, c->field.d + 1, 1);
-    const size_t steps = (size_t)c->steps, stages = (size_t)c->ode.tableau->stages;
+static void flowi_cnf_room(const flow_cnf *c, int gradient, double *path, double *kept,
+                           double *work) {
+    const double state = (c->field.d + 1.0) * c->batch;
+    const double steps = c->steps, stages = c->ode.tableau->stages;
     *path = steps * state;
     *work = stages * state;
     *kept = 0;
     if (gradient == FLOW_BACKPROP) {
         *path *= stages;
-        *kept = steps * stages * flowi_size(c->batch, flowi_cnf_keeps(c), 1) + FLOWI_LINE;
+        *kept = steps * stages * c->batch * flowi_cnf_keeps(c) + (double)FLOWI_LINE;
     } else if (gradient == FLOW_CHECKPOINT) {
         *work *= 2;
     } else {
-        *path = 2 * flowi_size(c->batch, c->field.d, 1) + 2 * (size_t)c->field.params;
+        *path = 2.0 * c->batch * c->field.d + 2.0 * c->field.params;
         *work = 0;
     }
 }
@@ -4972,7 +4973,7 @@ static void flowi_cnf_room(const flow_cnf *c, int gradient, size_t *path, size_t
 FLOW_API int flow_cnf_train(flow_cnf *c, int gradient) {
     const size_t state = flowi_size(c->batch, c->field.d + 1, 1);
     const int method = (int)(c->ode.tableau - flowi_tableaux), points = c->batch * c->field.d;
-    size_t path, kept, work;
+    double path, kept, work;
     flow_real *block;
     int err = FLOW_OK;
     FLOW_ASSERT(c->state && c->field.backward && !c->training);
@@ -4983,19 +4984,19 @@ FLOW_API int flow_cnf_train(flow_cnf *c, int gradient) {
         err = flow_ode_init(&c->reverse, method, 2 * points + c->field.params);
     if (err < 0) return err;
     flowi_cnf_room(c, gradient, &path, &kept, &work);
-    c->training_bytes = sizeof(flow_real) *
-                        (path + state + work + kept +
-                         flowi_size(c->ode.tableau->stages + 2, c->reverse.capacity, 1));
-    c->training = block = flowi_new(path + state + work + kept);
+    c->training = block = flowi_new(path + (double)state + work + kept);
     if (!block) {
         flow_ode_free(&c->reverse);
         return FLOW_E_MEMORY;
     }
+    c->training_bytes = sizeof(flow_real) *
+                        ((size_t)(path + work + kept) + state +
+                         flowi_size(c->ode.tableau->stages + 2, c->reverse.capacity, 1));
     c->gradient = gradient;
     c->most = c->steps;
-    c->path = flowi_carve(&block, path);
+    c->path = flowi_carve(&block, (size_t)path);
     c->lambda = flowi_carve(&block, state);
-    c->work = flowi_carve(&block, work);
+    c->work = flowi_carve(&block, (size_t)work);
     c->kept = flowi_align(block);
     return FLOW_OK;
 }
@@ -5283,7 +5284,7 @@ FLOW_API int flow_ot_init(flow_ot *o, int batch, int d) {
     int *index;
     FLOW_ASSERT(o && batch > 0 && d > 0);
     memset(o, 0, sizeof *o);
-    block = flowi_new(square + 3 * (size_t)batch + flowi_size(batch, d, 1));
+    block = flowi_new((batch + 3.0 + d) * batch);
     index = (int *)FLOW_MALLOC(4 * (size_t)batch * sizeof(int));
     if (!block || !index) {
         flow_release(block);
@@ -5551,7 +5552,7 @@ FLOW_API int flow_marginal_of_mixture(flow_marginal *g, const flow_mixture *m, i
     g->path = path;
     g->mixture = m;
     g->d = m->d;
-    g->work = flowi_new(flowi_size(m->k, m->d, m->d + 2) + (size_t)(m->k + 3 * m->d));
+    g->work = flowi_new((m->d + 2.0) * m->d * m->k + m->k + 3.0 * m->d);
     return g->work ? FLOW_OK : FLOW_E_MEMORY;
 }
 
@@ -5564,7 +5565,7 @@ FLOW_API int flow_marginal_of_data(flow_marginal *g, const flow_real *x1, int pa
     g->data = x1;
     g->count = count;
     g->d = d;
-    g->work = flowi_new((size_t)count + (size_t)d);
+    g->work = flowi_new((double)count + d);
     return g->work ? FLOW_OK : FLOW_E_MEMORY;
 }
 
@@ -5700,7 +5701,7 @@ FLOW_API int flow_guidance_init(flow_guidance *g, flow_field cond, flow_field un
     g->uncond = uncond;
     g->w = w;
     g->batch = batch;
-    g->v = flowi_new(2 * points);
+    g->v = flowi_new(2.0 * batch * cond.d);
     if (!g->v) return FLOW_E_MEMORY;
     g->jv = g->v + points;
     return FLOW_OK;
@@ -5930,7 +5931,7 @@ FLOW_API int flow_tokens_sample(const flow_tokens *s, flow_rng *rng, int *x,
     flow_real *p, *t;
     int i, k, err = FLOW_OK;
     if (steps < 1) return FLOW_E_EMPTY;
-    p = flowi_new(points + (size_t)n);
+    p = flowi_new((1.0 * s->length * s->tokens + 1) * n);
     if (!p) return FLOW_E_MEMORY;
     t = p + points;
     flow_tokens_noise(s, rng, x, n);
@@ -6051,7 +6052,7 @@ FLOW_API int flow_assign(int *match, flow_real *total, const flow_real *cost, in
     if (n < 1) return FLOW_E_EMPTY;
     for (i = 0; i < n; i++)
         if (!flowi_all_finite(cost + (size_t)i * (size_t)n, n)) return FLOW_E_FINITE;
-    v = flowi_new(2 * (size_t)n);
+    v = flowi_new(2.0 * n);
     work = (int *)FLOW_MALLOC(3 * (size_t)n * sizeof(int));
     if (v && work) err = flowi_assign(match, total, cost, n, v, work);
     flow_release(v);
@@ -6064,7 +6065,7 @@ FLOW_API int flow_w2(flow_real *w2, const flow_real *x, const flow_real *y, int 
     int *match, i, j, err;
     FLOW_ASSERT(w2 && d > 0);
     if (n < 1) return FLOW_E_EMPTY;
-    cost = flowi_new(flowi_size(n, n, 1));
+    cost = flowi_new(1.0 * n * n);
     match = (int *)FLOW_MALLOC((size_t)n * sizeof(int));
     err = cost && match ? FLOW_OK : FLOW_E_MEMORY;
     for (i = 0; i < n && err == FLOW_OK; i++)
@@ -6118,7 +6119,7 @@ FLOW_API int flow_sliced_w2(flow_real *w2, flow_rng *rng, const flow_real *x, co
     FLOW_ASSERT(w2 && d > 0);
     if (n < 1 || directions < 1) return FLOW_E_EMPTY;
     if (!flowi_all_finite(x, n * d) || !flowi_all_finite(y, n * d)) return FLOW_E_FINITE;
-    a = flowi_new(2 * (size_t)n + (size_t)d);
+    a = flowi_new(2.0 * n + d);
     if (!a) return FLOW_E_MEMORY;
     b = a + n;
     e = b + n;
@@ -6166,7 +6167,7 @@ FLOW_API int flow_ks(flow_real *ks, const flow_real *x, int n, flow_fn cdf, void
     FLOW_ASSERT(ks && cdf);
     if (n < 1) return FLOW_E_EMPTY;
     if (!flowi_all_finite(x, n)) return FLOW_E_FINITE;
-    sorted = flowi_new((size_t)n);
+    sorted = flowi_new(n);
     if (!sorted) return FLOW_E_MEMORY;
     flowi_copy(sorted, x, n);
     flowi_sort(sorted, n);
@@ -6295,7 +6296,7 @@ FLOW_API int flow_quadrature(flow_real *mass, flow_logprob_fn logprob, void *ctx
         FLOW_ASSERT(rows <= INT_MAX / m);
         rows *= m;
     }
-    x = flowi_new(flowi_size(m, d + 1, 1));
+    x = flowi_new((d + 1.0) * m);
     if (!x) return FLOW_E_MEMORY;
     logp = x + m * d;
     for (r = 0; r < rows && err == FLOW_OK; r++) {
@@ -6346,7 +6347,7 @@ FLOW_API int flow_check_jacobian(flow_real *jacobian, flow_map_fn map, void *ctx
     flow_real *moved, *up, *down;
     int i, j, err = FLOW_OK;
     FLOW_ASSERT(jacobian && map && d > 0 && h > 0);
-    moved = flowi_new(3 * (size_t)d);
+    moved = flowi_new(3.0 * d);
     if (!moved) return FLOW_E_MEMORY;
     up = moved + d;
     down = up + d;
@@ -6365,7 +6366,7 @@ FLOW_API int flow_check_jacobian(flow_real *jacobian, flow_map_fn map, void *ctx
 
 FLOW_API int flow_check_logdet(flow_real *logdet, flow_map_fn map, void *ctx, const flow_real *x,
                                int d, flow_real h) {
-    flow_real *jacobian = flowi_new(flowi_size(d, d, 1));
+    flow_real *jacobian = flowi_new(1.0 * d * d);
     int *piv = (int *)FLOW_MALLOC((size_t)d * sizeof(int));
     int err = jacobian && piv ? FLOW_OK : FLOW_E_MEMORY;
     if (err == FLOW_OK) err = flow_check_jacobian(jacobian, map, ctx, x, d, h);
@@ -6475,7 +6476,7 @@ typedef struct {
 static int flowi_table_push(flowi_table *t, flow_real value) {
     if (t->count == t->room) {
         const size_t room = t->room ? 2 * t->room : 1024;
-        flow_real *x = room <= (size_t)INT_MAX ? flowi_new(room) : NULL;
+        flow_real *x = room <= (size_t)INT_MAX ? flowi_new((double)room) : NULL;
         if (!x) return FLOW_E_MEMORY;
         if (t->count) memcpy(x, t->x, t->count * sizeof *x);
         flow_release(t->x);
@@ -7128,7 +7129,7 @@ static int flowi_tensors_collect(const flowi_tensors *s, flow_real **read, const
         if (err < 0) return err;
         size += flowi_tensor_size(&t[*at]);
     }
-    *read = flowi_new(size);
+    *read = flowi_new((double)size);
     if (!*read) *at = -1;
     if (!*read) return FLOW_E_MEMORY;
     for (*at = 0, size = 0; *at < count; ++*at) {

@@ -248,8 +248,8 @@ static void test_new(void) {
     flow_release(p);
     flow_release(none);
     flow_release(NULL);
-    TEST(flowi_new((size_t)PTRDIFF_MAX / sizeof(flow_real) + 1) == NULL);
-    TEST(flowi_new((size_t)-1) == NULL);
+    TEST(flowi_new((double)(PTRDIFF_MAX / sizeof(flow_real))) == NULL);
+    TEST(flowi_new(65536.0 * 65536 * 65536 * 65536) == NULL && flowi_new(HUGE_VAL) == NULL);
     TEST(flowi_size(1 << 15, 1 << 15, 1) == (size_t)1 << 30);
     TEST(flowi_size(3, 5, 7) == 105);
 }

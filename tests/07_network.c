@@ -335,7 +335,7 @@ static void run_backward(network *w, flow_real *dtheta, flow_real *dx, int k) {
 }
 
 static void check_backward(network *w, int k) {
-    flow_real *dtheta = flowi_new((size_t)w->params), *dx = new_reals(w->n * w->mlp.in);
+    flow_real *dtheta = flowi_new(w->params), *dx = new_reals(w->n * w->mlp.in);
     run_forward(w);
     run_backward(w, dtheta, dx, k);
     check_slopes(w, k, w->twin_theta, dtheta, w->params);
@@ -360,7 +360,7 @@ static void test_accumulation(network *w) {
     const int rows = w->n * w->mlp.in;
     int i, k;
     for (k = 0; k <= w->k; k += w->k) {
-        flow_real *once = flowi_new((size_t)w->params), *sum = flowi_new((size_t)w->params);
+        flow_real *once = flowi_new(w->params), *sum = flowi_new(w->params);
         flow_real *dx = new_reals(rows), *again = new_reals(rows);
         run_forward(w);
         run_backward(w, once, dx, k);
@@ -562,7 +562,7 @@ static void test_net_backward(void) {
     flow_real v[N * D], dx[N * D], drow[N * IN], *dtheta;
     int i;
     velocity_case_init(&q);
-    dtheta = flowi_new((size_t)q.net.params);
+    dtheta = flowi_new(q.net.params);
     TEST_NEAR_ALL(q.net.grad, dtheta, q.net.params, 0); /* a new network's gradient is 0 */
     flow_net_forward(&q.net, v, q.x, q.t, q.c, N);
     flow_net_backward(&q.net, dx, q.dv, N);

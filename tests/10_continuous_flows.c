@@ -654,7 +654,7 @@ static void test_net_backward(void) {
     TEST_ERR(flow_net_init(&q.net, 2, 0, 6, 2, FLOW_SILU, BATCH, &rng), FLOW_OK);
     q.field = flow_net_field(&q.net);
     TEST(q.field.grad == q.net.grad && q.field.params == q.net.params);
-    once = flowi_new((size_t)q.net.params);
+    once = flowi_new(q.net.params);
     for (k = 0; k < 6; k++) {
         q.k = counts[k];
         draw_points(20, q.x, q.t, BATCH, 2);
@@ -734,7 +734,7 @@ static double model_loss(void *ctx) {
 /* Checks the loss against logprob, and its gradient against logprob's differences, to within tol;
  * that a second call adds the same once more; that a larger batch before them leaves nothing. */
 static void check_likelihood(model *q, double tol) {
-    flow_real loss = 0, *once = flowi_new((size_t)q->net.params);
+    flow_real loss = 0, *once = flowi_new(q->net.params);
     const size_t bytes = (size_t)q->net.params * sizeof *once;
     int i;
     TEST_ERR(flow_cnf_nll(&q->c, &loss, q->x, BATCH), FLOW_OK);
@@ -932,7 +932,7 @@ static void test_adjoint_follows_the_tolerance(void) {
         for (i = 0; i < q.net.params; i++) q.net.theta[i] *= 3;
         q.c.tol = EPS < 1e-10 ? FLOWI_R(1e-8) : FLOWI_R(1e-4);
         TEST_ERR(flow_cnf_nll(&q.c, &loss[k], q.x, BATCH), FLOW_OK);
-        if (!kept) kept = flowi_new((size_t)q.net.params);
+        if (!kept) kept = flowi_new(q.net.params);
         if (k == 0) memcpy(kept, q.net.grad, (size_t)q.net.params * sizeof *kept);
         TEST_NEAR_ALL(q.net.grad, kept, q.net.params, 0);
         model_free(&q);

@@ -206,7 +206,7 @@ static void test_loss_gradient(void) {
     int i;
     loss_case_init(&q);
     TEST_ERR(run_loss(&q, &up, ROWS), FLOW_OK);
-    once = flowi_new((size_t)q.net.params);
+    once = flowi_new(q.net.params);
     memcpy(once, q.net.grad, (size_t)q.net.params * sizeof *once);
     TEST_ERR(run_loss(&q, &up, ROWS), FLOW_OK);
     for (i = 0; i < q.net.params; i++) TEST_NEAR(q.net.grad[i], 2 * once[i], 100 * EPS);
@@ -1485,7 +1485,7 @@ static void test_token_loss(void) {
     q.net = &net;
     TEST_ERR(flow_net_init(&net, LENGTH * TOKENS, 0, 5, 1, FLOW_TANH, 3, &rng), FLOW_OK);
     TEST_ERR(token_loss(&q, &loss, NULL), FLOW_OK);
-    grad = flowi_new((size_t)net.params);
+    grad = flowi_new(net.params);
     memcpy(grad, net.grad, (size_t)net.params * sizeof *grad);
     TEST_ERR(flow_token_net_posterior(&q, p, token_x, t, 3), FLOW_OK);
     for (i = 0; i < 3 * LENGTH; i++) want -= log((double)p[i * TOKENS + token_y[i]]) / 3;

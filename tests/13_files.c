@@ -1012,7 +1012,7 @@ static void test_net_file(void) {
     TEST_EVERY_ALLOC(flow_net_load(&b, model_path()), (void)0);
     TEST(memcmp(a.theta, b.theta, (size_t)a.params * sizeof *a.theta) == 0);
     TEST(memcmp(a.grad, b.grad, (size_t)a.params * sizeof *a.grad) == 0);
-    old = flowi_new((size_t)deep.params);
+    old = flowi_new(deep.params);
     memcpy(old, wide.theta, (size_t)wide.params * sizeof *old);
     TEST_ERR(flow_net_load(&wide, model_path()), FLOW_E_SHAPE);
     TEST(memcmp(old, wide.theta, (size_t)wide.params * sizeof *old) == 0);
