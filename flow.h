@@ -5948,6 +5948,33 @@ FLOW_API int flow_tokens_sample(const flow_tokens *s, flow_rng *rng, int *x,
 
 /* ------------------------------------------------------------------- 12 metrics and checks */
 
+static int flowi_ascending(const void *a, const void *b) {
+    const flow_real x = *(const flow_real *)a, y = *(const flow_real *)b;
+    return (x > y) - (x < y);
+}
+
+static void flowi_sort(flow_real *x, int n) {
+    qsort(x, (size_t)n, sizeof *x, flowi_ascending);
+}
+
+/* By how much costs differ: the median over the rows of the least difference among 16 numbers of
+ * each. Huge costs, as of pairs that are not allowed, do not move it unless nearly all are huge:
+ * prices of their size would leave the others no digits. */
+static flow_real flowi_assign_scale(const flow_real *cost, int n, flow_real *apart) {
+    const int stride = (n + 15) / 16;
+    int i, j;
+    for (i = 0; i < n; i++) {
+        const flow_real *c = cost + (size_t)i * (size_t)n;
+        flow_real least = c[0];
+        for (j = 1; j < n; j++)
+            if (c[j] < least) least = c[j];
+        for (apart[i] = 0, j = i % stride; j < n; j += stride)
+            if (c[j] > least && !(apart[i] > 0 && c[j] - least > apart[i])) apart[i] = c[j] - least;
+    }
+    flowi_sort(apart, n);
+    return apart[n / 2];
+}
+
 /* Auction [Bertsekas 1988]: columns have prices -v. A row without a column takes the one that is
  * cheapest for it, at a price so high that it comes out `step` worse than the second cheapest;
  * whoever had the column bids again. It ends within n step of the least total, or, where prices
@@ -6027,14 +6054,15 @@ static void flowi_assign_review(int *match, int *owner, const flow_real *v, cons
 static int flowi_assign(int *match, flow_real *total, const flow_real *cost, int n, flow_real *v,
                         int *work) {
     const size_t pairs = flowi_size(n, n, 1);
-    flow_real most = 0, step;
+    flow_real most = 0, scale, step;
     int *owner = work, i, err = FLOW_OK;
     size_t k;
     for (i = 0; i < n; i++) v[i] = 0, owner[i] = match[i] = -1; /* no auction if all costs are 0 */
     for (k = 0; k < pairs; k++)
         if (flowi_fabs(cost[k]) > most) most = flowi_fabs(cost[k]);
     if (!flowi_finite(most * (flow_real)n)) return FLOW_E_FINITE;
-    for (step = most / 20; step > most * FLOWI_R(1e-6); step /= 10)
+    scale = n > 32 ? flowi_assign_scale(cost, n, v + n) : 0; /* few rows do without auctions */
+    for (step = 10 * scale; step > scale * FLOWI_R(1e-4); step /= 10)
         flowi_assign_bids(match, owner, v, cost, n, step, work + n);
     for (i = 0; i < n; i++) flowi_assign_review(match, owner, v, cost, n, i);
     for (i = 0; i < n && err == FLOW_OK; i++)
@@ -6100,15 +6128,6 @@ FLOW_API int flow_path_energy(flow_cnf *c, flow_real *energy, flow_real *x, int 
     *energy = sum / (flow_real)n;
     if (err == FLOW_OK && !flowi_finite(*energy)) err = FLOW_E_FINITE;
     return err;
-}
-
-static int flowi_ascending(const void *a, const void *b) {
-    const flow_real x = *(const flow_real *)a, y = *(const flow_real *)b;
-    return (x > y) - (x < y);
-}
-
-static void flowi_sort(flow_real *x, int n) {
-    qsort(x, (size_t)n, sizeof *x, flowi_ascending);
 }
 
 /* In one dimension the optimal assignment pairs the sorted samples. */

@@ -51,6 +51,8 @@ static void test_assign_by_force(void) {
             for (i = 0; i < n * n; i++)
                 cost[i] = kind % 2 ? flow_rng_normal(&rng) : (flow_real)flow_rng_below(&rng, 4);
             for (i = 0; i < n; i++) perm[i] = i;
+            for (i = 0; i < n / 2 && kind % 3 == 0; i++) /* pairs that are not allowed */
+                cost[flow_rng_below(&rng, n * n)] = FLOWI_R(1 / (EPS * EPS));
             TEST_ERR(flow_assign(match, &total, cost, n), FLOW_OK);
             check_assignment(match, (double)total, cost, n, 20 * EPS);
             TEST_NEAR(total, least_by_force(cost, perm, 0, n), 20 * EPS);
@@ -66,6 +68,7 @@ static void test_assign_by_duality(void) {
     flow_real u[LARGE], v[LARGE], total = 0;
     int match[LARGE], hidden[LARGE], i, j;
     double bound = 0;
+    int forbid;
     flow_normal_sample(&rng, u, LARGE, 1);
     flow_normal_sample(&rng, v, LARGE, 1);
     flow_rng_permutation(&rng, hidden, LARGE);
@@ -74,18 +77,24 @@ static void test_assign_by_duality(void) {
         for (j = 0; j < LARGE; j++)
             cost[i * LARGE + j] = u[i] + v[j] + (j == hidden[i] ? 0 : flow_rng_uniform(&rng) / 8);
     }
-    TEST_ERR(flow_assign(match, &total, cost, LARGE), FLOW_OK);
-    check_assignment(match, (double)total, cost, LARGE, 1e3 * EPS);
-    TEST_NEAR(total, bound, 1e3 * EPS);
-    for (i = 0; i < LARGE; i++) TEST_EQ_INT(match[i], hidden[i]);
+    for (forbid = 0; forbid <= 2000; forbid += 1000) { /* pairs that are not allowed */
+        for (i = 0; i < forbid; i++) {
+            const int row = flow_rng_below(&rng, LARGE), column = flow_rng_below(&rng, LARGE);
+            if (column != hidden[row]) cost[row * LARGE + column] = FLOWI_R(1 / (EPS * EPS));
+        }
+        TEST_ERR(flow_assign(match, &total, cost, LARGE), FLOW_OK);
+        check_assignment(match, (double)total, cost, LARGE, 1e3 * EPS);
+        TEST_NEAR(total, bound, 1e3 * EPS);
+        for (i = 0; i < LARGE; i++) TEST_EQ_INT(match[i], hidden[i]);
+    }
 }
 
-/* Shortest ways that go wrong where the auction does not help: a row of costs so large that all
- * others differ by less than its least step, a millionth of them. Such a row changes no choice. By
- * whole numbers, so that float is exact. */
+/* Shortest ways that go wrong where the auction does not help: columns of costs so large, all but
+ * one, that the others differ by less than its least step. What a whole column has in common changes
+ * no choice. By whole numbers, so that float is exact. */
 static void test_assign_beyond_the_auction(void) {
     enum { LARGE = 40 };
-    const double far = EPS < 1e-10 ? 1099511627776.0 : 8388608.0; /* 2^40, 2^23 */
+    const double far = EPS < 1e-10 ? 1099511627776.0 : 131072.0; /* 2^40, 2^17 */
     static flow_real cost[LARGE * LARGE];
     flow_rng rng = test_rng(12);
     flow_real near = 0, total = 0;
@@ -94,10 +103,10 @@ static void test_assign_beyond_the_auction(void) {
         for (i = 0; i < LARGE * LARGE; i++)
             cost[i] = (flow_real)flow_rng_below(&rng, EPS < 1e-10 ? 1000 : 10);
         TEST_ERR(flow_assign(match, &near, cost, LARGE), FLOW_OK);
-        for (i = 0; i < LARGE; i++) cost[i] += FLOWI_R(far);
+        for (i = 0; i < LARGE * LARGE; i++) cost[i] += i % LARGE ? FLOWI_R(far) : 0;
         TEST_ERR(flow_assign(match, &total, cost, LARGE), FLOW_OK);
         check_assignment(match, (double)total, cost, LARGE, 0);
-        TEST_NEAR(total, far + (double)near, 0);
+        TEST_NEAR(total, (LARGE - 1) * far + (double)near, 0);
     }
 }
 
