@@ -667,8 +667,8 @@ FLOW_API int flow_ode_solve(flow_ode *s, flow_ode_fn f, void *ctx, flow_real *x,
  *   sqrt(mean_i (e_i/(atol + rtol max(|x_i|, |x_i after|)))^2),
  * is at most 1: a rejected step is tried again shorter, an accepted one decides the next by
  * h <- h clamp(0.9 error^(-1/5), 0.2, 5) [Hairer, Norsett and Wanner 1993, II.4]. FLOW_DOPRI5.
- * With times[m], which run from t0 towards t1, out[m*n] receives the solution there by the fourth
- * order interpolant of each step (II.6); else both are NULL and m = 0.
+ * With times[m], which run from t0 to at most t1, out[m*n] receives the solution there by the
+ * fourth order interpolant of each step (II.6); else both are NULL and m = 0.
  * FLOW_E_CONVERGE (a step below s->least, more than s->most), FLOW_E_FINITE, what f returned; then
  * x is at the last good step. */
 FLOW_API int flow_ode_adapt(flow_ode *s, flow_ode_fn f, void *ctx, flow_real *x, flow_real t0,
@@ -735,7 +735,8 @@ enum { FLOW_BACKPROP = 1, FLOW_CHECKPOINT, FLOW_ADJOINT };
 typedef struct {
     flow_field field;
     int steps, batch, n;
-    flow_real tol;   /* 0: `steps` equal steps; else FLOW_DOPRI5 adapts to this atol and rtol */
+    flow_real tol;   /* 0: `steps` equal steps; else adaptive ones of this atol and rtol, which
+                        FLOW_DOPRI5 alone can take */
     int divergence, tangents; /* FLOW_EXACT with d, or the kind of probe and their number */
     int together;    /* tangents at a time: all probes, but at most 8 of the exact ones */
     flow_rng *rng;   /* of the probes */
@@ -1031,9 +1032,9 @@ FLOW_API int flow_histogram2(flow_real *density, const flow_real *x, int n, flow
                              flow_real hi, int bins);
 /* The integral of f over (a, b) by the tanh-sinh rule [Takahasi and Mori 1974], which never
  * evaluates the ends and bears a singularity at an end that is 0: near any other, x tells too few
- * numbers apart, so let it be 0 by a substitution. FLOW_E_CONVERGE unless two refinements agree to
- * 1e-12 (1e-5 in float) relative to the integral of |f|. FLOW_E_FINITE, also for an end at
- * infinity. */
+ * numbers apart, so let it be 0 by a substitution. a < b. FLOW_E_CONVERGE unless two refinements
+ * agree to 1e-12 (1e-5 in float) relative to the integral of |f|: a peak much narrower than b - a,
+ * between all points, they miss alike. FLOW_E_FINITE, also for an end at infinity. */
 FLOW_API int flow_integrate(flow_real *integral, flow_fn f, void *ctx, flow_real a, flow_real b);
 /* The integral of exp(logp) over the box [lo, hi]^d by midpoints, m a side: m^d evaluations, rows
  * of m at once, of which there are below 2^31. Spectrally accurate when p is smooth and vanishes
@@ -1053,7 +1054,7 @@ FLOW_API int flow_check_gradient(flow_real *worst, flow_loss_fn loss, void *ctx,
 typedef int (*flow_map_fn)(void *ctx, flow_real *y, const flow_real *x);
 FLOW_API int flow_check_jacobian(flow_real *jacobian, flow_map_fn map, void *ctx,
                                  const flow_real *x, int d, flow_real h);
-/* log|det dy/dx| from that matrix by LU. */
+/* *logdet = log|det dy/dx| from that matrix by LU: set, not added. */
 FLOW_API int flow_check_logdet(flow_real *logdet, flow_map_fn map, void *ctx, const flow_real *x,
                                int d, flow_real h);
 
@@ -4399,11 +4400,17 @@ FLOW_API int flow_ode_step(flow_ode *s, flow_ode_fn f, void *ctx, flow_real *x, 
     return FLOW_OK;
 }
 
-/* Where step k of equal steps from t0 to t1 begins, and its length *h. The last ends in t1 itself:
- * by rounding a stage would lie beyond it, where f need not exist. */
+/* The last step, from t to t1. Rounded up, t + h would lie beyond t1, where f need not exist. */
+static flow_real flowi_ode_last(flow_real t, flow_real t1) {
+    const flow_real h = t1 - t, end = t + h;
+    return (h > 0 && end > t1) || (h < 0 && end < t1) ? h * (1 - FLOWI_EPS) : h;
+}
+
+/* Where step k of equal steps from t0 to t1 begins, and its length *h. */
 static flow_real flowi_ode_time(flow_real *h, flow_real t0, flow_real t1, int k, int steps) {
     const flow_real span = t1 - t0, t = t0 + span * (flow_real)k / (flow_real)steps;
-    *h = (k + 1 < steps ? t0 + span * (flow_real)(k + 1) / (flow_real)steps : t1) - t;
+    *h = k + 1 < steps ? t0 + span * (flow_real)(k + 1) / (flow_real)steps - t
+                       : flowi_ode_last(t, t1);
     return t;
 }
 
@@ -4457,7 +4464,7 @@ static flow_real flowi_ode_error(const flow_ode *s, const flow_real *x, flow_rea
         const flow_real ax = flowi_fabs(x[i]), ay = flowi_fabs(s->x[i]);
         flow_real e = 0;
         for (j = 0; j <= b->stages; j++) e += b->e[j] * s->k[(size_t)j * (size_t)n + (size_t)i];
-        e *= h / (s->atol + s->rtol * (ax > ay ? ax : ay));
+        if (e < 0 || e > 0) e *= h / (s->atol + s->rtol * (ax > ay ? ax : ay)); /* 0/0 is none */
         sum += e * e;
     }
     return n > 0 ? flowi_sqrt(sum / (flow_real)n) : 0;
@@ -4511,7 +4518,7 @@ static int flowi_ode_begin(flow_ode *s, flow_ode_fn f, void *ctx, const flow_rea
 static int flowi_ode_report(const flow_ode *s, flow_real *out, const flow_real *times, int m,
                             const flow_real *x, flow_real t, flow_real h, int last, int n) {
     int i;
-    for (i = 0; i < m && (last || !((times[i] - (t + h)) * h > 0)); i++)
+    for (i = 0; i < m && (last || !((times[i] - (t + h)) / h > 0)); i++)
         flowi_ode_dense(s, out + (size_t)i * (size_t)n, x, h, (times[i] - t) / h, n);
     return i;
 }
@@ -4532,14 +4539,14 @@ FLOW_API int flow_ode_adapt(flow_ode *s, flow_ode_fn f, void *ctx, flow_real *x,
     long tries;
     FLOW_ASSERT(s->k && s->tableau->e[0] > 0 && n >= 0 && n <= s->capacity);
     if (!flowi_finite(span) || !flowi_all_finite(x, n)) return FLOW_E_FINITE;
-    for (; done < m && !((times[done] - t0) * span > 0); done++)
+    for (; done < m && !((times[done] - t0) / span > 0); done++)
         flowi_copy(out + (size_t)done * (size_t)n, x, n);
     if (!(span < 0 || span > 0)) return FLOW_OK;
     err = flowi_ode_begin(s, f, ctx, x, t, span, &h, n);
     for (tries = 0; tries < s->most && err >= 0; tries++) {
         if (flowi_fabs(h) < least) h = flowi_copysign(least, span);
         last = flowi_fabs(h) >= flowi_fabs(t1 - t);
-        if (last) h = t1 - t;
+        if (last) h = flowi_ode_last(t, t1);
         err = flowi_ode_try(s, f, ctx, x, t, h, n);
         if (err < 0) return err;
         error = flowi_ode_error(s, x, h, n);
@@ -4555,7 +4562,7 @@ FLOW_API int flow_ode_adapt(flow_ode *s, flow_ode_fn f, void *ctx, flow_real *x,
         } else {
             s->rejected++;
             if (factor * flowi_fabs(h) < least)
-                return flowi_finite(error) ? FLOW_E_CONVERGE : FLOW_E_FINITE;
+                return error >= 0 && flowi_all_finite(s->x, n) ? FLOW_E_CONVERGE : FLOW_E_FINITE;
         }
         h *= refused && factor > 1 ? 1 : factor;
         refused = !(error <= 1);
@@ -5396,22 +5403,25 @@ static int flowi_ot_scale(flow_ot *o, flow_real epsilon, int n) {
 FLOW_API int flow_ot_sinkhorn(flow_ot *o, flow_rng *rng, flow_real *x0, const flow_real *x1,
                               flow_real epsilon, int n) {
     const flow_real *f = o->dual, *g = f + o->batch;
-    flow_real total = 0;
+    flow_real total = 0, off = 0;
     int i, j, err;
     FLOW_ASSERT(epsilon > 0 && rng);
     err = flowi_ot_cost(o, x0, x1, n);
     if (err == FLOW_OK) err = flowi_ot_scale(o, epsilon, n);
     if (err < 0) return err;
     for (i = 0; i < n; i++) {
-        flow_real *row = o->plan + (size_t)i * (size_t)n;
+        flow_real *row = o->plan + (size_t)i * (size_t)n, sum = 0;
         for (j = 0; j < n; j++) {
             const flow_real cost = row[j];
-            row[j] = flowi_exp((f[i] + g[j] - cost) / epsilon);
+            sum += row[j] = flowi_exp((f[i] + g[j] - cost) / epsilon);
             total += row[j] * cost;
         }
-        o->match[i] = flow_rng_categorical(rng, row, n);
+        off += flowi_fabs(sum - 1 / (flow_real)n);
     }
+    if (!(off <= o->tol)) return FLOW_E_CONVERGE; /* epsilon is lost in the rounding of the duals */
     o->total = total;
+    for (i = 0; i < n; i++)
+        o->match[i] = flow_rng_categorical(rng, o->plan + (size_t)i * (size_t)n, n);
     flowi_ot_reorder(o, x0, n);
     return FLOW_OK;
 }
@@ -5420,6 +5430,8 @@ FLOW_API int flow_mixture_at(flow_mixture *pt, const flow_mixture *m, int path, 
     const flow_path p = flow_path_at(path, t);
     const int d = m->d;
     int i, k, err;
+    memset(pt, 0, sizeof *pt);
+    if (!flowi_finite(t)) return FLOW_E_FINITE;
     err = flow_mixture_init(pt, m->weight, m->mean, m->cov, m->k, d);
     if (err < 0) return err;
     for (i = 0; i < m->k * d; i++) pt->mean[i] *= p.alpha;
@@ -5913,15 +5925,19 @@ FLOW_API int flow_tokens_rates(const flow_tokens *s, flow_real *u, const flow_re
 }
 
 /* With probability h/(1 - t) a token is drawn anew from its posterior; u is what is left of the
- * one draw, again uniform. */
+ * one draw, again uniform. What rounding leaves of it goes to the last token that can be. */
 static void flowi_tokens_step(const flow_tokens *s, flow_rng *rng, int *x, const flow_real *p,
                               flow_real chance, int n) {
     int i, k;
     for (i = 0; i < n * s->length; i++, p += s->tokens) {
         flow_real u = flow_rng_uniform(rng) / chance;
+        int last = s->tokens - 1;
         if (u >= 1) continue;
-        for (k = 0; k < s->tokens - 1 && u >= p[k]; k++) u -= p[k];
-        x[i] = k;
+        for (k = 0; k < s->tokens && u >= p[k]; k++) {
+            if (p[k] > 0) last = k;
+            u -= p[k];
+        }
+        x[i] = k < s->tokens ? k : last;
     }
 }
 

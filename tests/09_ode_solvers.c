@@ -341,6 +341,36 @@ static void test_no_stage_lies_beyond(void) {
             }
 }
 
+/* dx/dt = t, refused outside an interval. */
+static int fenced_rate(void *ctx, flow_real *dx, const flow_real *x, flow_real t) {
+    const flow_real *fence = (const flow_real *)ctx;
+    (void)x;
+    *dx = t;
+    return t < fence[0] || t > fence[1] ? FLOW_E_UNKNOWN : FLOW_OK;
+}
+
+/* The same where t0 is larger than t1, so that t0 + (t1 - t0) can round to beyond t1. */
+static void test_no_stage_lies_beyond_by_rounding(void) {
+    int i, j, steps;
+    flow_ode s;
+    TEST_ERR(flow_ode_init(&s, FLOW_DOPRI5, 1), FLOW_OK);
+    for (i = -30; i <= 30; i++)
+        for (j = -30; j <= 30; j++) {
+            const flow_real t0 = FLOWI_R(i / 10.0), t1 = FLOWI_R(j / 10.0);
+            const double want = ((double)t1 * (double)t1 - (double)t0 * (double)t0) / 2;
+            flow_real x = 0, fence[2];
+            fence[0] = t0 < t1 ? t0 : t1;
+            fence[1] = t0 < t1 ? t1 : t0;
+            for (steps = 1; steps <= 3; steps++, x = 0) {
+                TEST_ERR(flow_ode_solve(&s, fenced_rate, fence, &x, t0, t1, steps, 1), FLOW_OK);
+                TEST_NEAR(x, want, 100 * EPS);
+            }
+            TEST_ERR(flow_ode_adapt(&s, fenced_rate, fence, &x, t0, t1, 1, NULL, NULL, 0), FLOW_OK);
+            TEST_NEAR(x, want, 100 * EPS);
+        }
+    flow_ode_free(&s);
+}
+
 /* A failure in the fourth step that undoes the three good ones, or keeps part of the fourth. */
 static void test_solve_stops_at_last_good_step(void) {
     int code;
@@ -817,6 +847,38 @@ static void test_adapt_failures(void) {
     flow_ode_free(&s);
 }
 
+/* Of ctx numbers the first explodes, the others stay. */
+static int lone_explosion(void *ctx, flow_real *dx, const flow_real *x, flow_real t) {
+    int i;
+    for (i = 1; i < *(const int *)ctx; i++) dx[i] = 0;
+    return explosion(NULL, dx, x, t);
+}
+
+/* Without atol, a number that stays 0 has an error of 0/0; a tolerance that nothing reaches is no
+ * infinity; over a short time the product of two times underflows. */
+static void test_adapt_extremes(void) {
+    const flow_real tiny = EPS < 1e-10 ? FLOWI_R(1e-200) : FLOWI_R(1e-30);
+    flow_real x[2] = {1, 0}, out[2] = {0, 0}, times[2], one = 1;
+    int two = 2;
+    flow_ode s;
+    TEST_ERR(flow_ode_init(&s, FLOW_DOPRI5, 2), FLOW_OK);
+    s.atol = 0;
+    TEST_ERR(flow_ode_adapt(&s, lone_explosion, &two, x, 0, FLOWI_R(0.5), 2, NULL, NULL, 0),
+             FLOW_OK);
+    TEST_NEAR(x[0], 2, EPS < 1e-10 ? 1e-4 : 1e-2);
+    TEST_NEAR(x[1], 0, 0);
+    x[0] = 1, s.atol = tiny, s.rtol = 0;
+    TEST_ERR(flow_ode_adapt(&s, explosion, NULL, x, 0, FLOWI_R(0.5), 1, NULL, NULL, 0),
+             FLOW_E_CONVERGE);
+    flow_ode_free(&s);
+    TEST_ERR(flow_ode_init(&s, FLOW_DOPRI5, 1), FLOW_OK);
+    x[0] = 0, times[0] = 2 * tiny, times[1] = 4 * tiny;
+    TEST_ERR(flow_ode_adapt(&s, steady_rate, &one, x, 0, 4 * tiny, 1, out, times, 2), FLOW_OK);
+    TEST_NEAR(out[0] / tiny, 2, 50 * EPS);
+    TEST_NEAR(out[1] / tiny, 4, 50 * EPS);
+    flow_ode_free(&s);
+}
+
 /* ---- the reverse of a step ------------------------------------------------------------------- */
 
 #define SIZE 5
@@ -966,6 +1028,7 @@ int main(void) {
     test_orders();
     test_steps_tile_the_interval();
     test_no_stage_lies_beyond();
+    test_no_stage_lies_beyond_by_rounding();
     test_solve_stops_at_last_good_step();
     test_solve_edges();
     test_only_negative_is_an_error();
@@ -981,6 +1044,7 @@ int main(void) {
     test_adapt_edges();
     test_adapt_field_errors();
     test_adapt_failures();
+    test_adapt_extremes();
     test_adapt_most();
     test_adapt_overflow();
     test_section("the reverse of a step");

@@ -375,6 +375,8 @@ static void test_other_errors(void) {
     TEST_ERR(flow_cnf_transport(&c, x, NULL, 0, 1, 1), FLOW_E_EMPTY);
     TEST_ERR(flow_cnf_sample(&c, &rng, x, 1), FLOW_E_EMPTY);
     TEST_ERR(flow_cnf_logprob(&c, logp, x, 1), FLOW_E_EMPTY);
+    c.tol = 1; /* nor for adaptive steps */
+    TEST_ERR(flow_cnf_transport(&c, x, NULL, 0, 1, 1), FLOW_E_EMPTY);
     flow_cnf_free(&c);
 }
 
@@ -1066,6 +1068,20 @@ static void test_training_errors(void) {
     }
 }
 
+/* A gradient that the adjoint leaves half summed when its solver gives up. */
+static void test_adjoint_gives_up(void) {
+    flow_real loss = 0;
+    model q;
+    int i;
+    model_init(&q, 2, FLOW_DOPRI5, 2, FLOW_EXACT, FLOW_ADJOINT);
+    q.c.tol = FLOWI_R(1e-4);
+    for (i = 0; i < q.net.params; i++) q.net.grad[i] = (flow_real)i;
+    q.c.reverse.most = 2;
+    TEST_ERR(flow_cnf_nll(&q.c, &loss, q.x, q.n), FLOW_E_CONVERGE);
+    for (i = 0; i < q.net.params; i++) TEST(q.net.grad[i] == (flow_real)i);
+    model_free(&q);
+}
+
 /* A velocity of 1 and a backward pass that fails at its bad_call-th call. */
 static int trap_backward(void *ctx, flow_real *dx, const flow_real *dv, const flow_real *djv,
                          const flow_real *x, const flow_real *t, const flow_real *s, int n, int k,
@@ -1176,6 +1192,7 @@ int main(void) {
     test_training_memory();
     test_training_memory_fails();
     test_training_errors();
+    test_adjoint_gives_up();
     test_too_large();
     test_backward_errors();
     test_backward_error_of_some_tangents();

@@ -772,12 +772,31 @@ static void test_ot_degenerate(void) {
     flow_ot_free(&o);
 }
 
+/* A plan that is none: with an epsilon below the rounding of the duals no iteration moves them. */
+static void test_sinkhorn_lost_epsilon(void) {
+    flow_real x0[128], x1[128], kept;
+    flow_rng rng = test_rng(65);
+    flow_ot o;
+    TEST_ERR(flow_ot_init(&o, 64, 2), FLOW_OK);
+    flow_normal_sample(&rng, x0, 64, 2);
+    flow_normal_sample(&rng, x1, 64, 2);
+    x1[0] = 100;
+    kept = x0[7];
+    o.most = 300;
+    TEST_ERR(flow_ot_sinkhorn(&o, &rng, x0, x1, FLOWI_R(EPS / 2), 64), FLOW_E_CONVERGE);
+    TEST(x0[7] == kept);
+    flow_ot_free(&o);
+}
+
 static void test_ot_errors(void) {
     flow_real x0[4] = {1, 2, 3, 4}, x1[4] = {4, 3, 2, 1}, huge = FLOWI_R(1e30);
     flow_rng rng = test_rng(52);
     flow_ot o;
     TEST_EVERY_ALLOC(flow_ot_init(&o, 3, 2), flow_ot_free(&o));
+    if (sizeof(size_t) == 4) TEST_ERR(flow_ot_init(&o, 65536, 1), FLOW_E_MEMORY); /* 2^32 pairs */
     TEST_ERR(flow_ot_init(&o, 2, 2), FLOW_OK);
+    TEST_NEAR(o.tol, 1e-3, EPS);
+    TEST_EQ_INT(o.most, 10000);
     TEST_ERR(flow_ot_exact(&o, x0, x1, 0), FLOW_E_EMPTY);
     TEST_ERR(flow_ot_sinkhorn(&o, &rng, x0, x1, 1, 0), FLOW_E_EMPTY);
     if (EPS < 1e-10) huge = huge * huge * huge * huge * huge * FLOWI_R(1e8);
@@ -1420,6 +1439,25 @@ static void test_tokens_sample_steps(void) {
     TEST_EQ_INT(w.calls, 1);
 }
 
+/* Much more missing than rounding takes away, and a last token of no probability. */
+static int short_posterior(void *ctx, flow_real *p, const int *x, const flow_real *t, int n) {
+    int i;
+    (void)ctx, (void)x, (void)t;
+    for (i = 0; i < n * LENGTH * TOKENS; i++)
+        p[i] = i % TOKENS == TOKENS - 1 ? 0 : FLOWI_R(0.5 / TOKENS);
+    return FLOW_OK;
+}
+
+static void test_tokens_sample_rounding(void) {
+    const flow_tokens s = token_spec(FLOW_MASK);
+    flow_rng rng = test_rng(87);
+    int x[50 * LENGTH], i, count[TOKENS] = {0};
+    TEST_ERR(flow_tokens_sample(&s, &rng, x, short_posterior, NULL, 1, 50), FLOW_OK);
+    for (i = 0; i < 50 * LENGTH; i++) count[x[i]]++;
+    TEST_EQ_INT(count[TOKENS - 1], 0);
+    TEST(count[TOKENS - 2] > 25 * LENGTH && count[0] > 0);
+}
+
 static int no_posterior(void *ctx, flow_real *p, const int *x, const flow_real *t, int n) {
     (void)ctx, (void)p, (void)x, (void)t, (void)n;
     return FLOW_E_CONVERGE;
@@ -1521,6 +1559,7 @@ static void test_nan(void) {
     flow_field f;
     example_mixture(&m, 1);
     TEST_ERR(flow_mixture_at(&pt, &m, FLOW_LINEAR, nan), FLOW_E_FINITE);
+    TEST_ERR(flow_mixture_at(&pt, &m, FLOW_VP, FLOWI_INFINITY), FLOW_E_FINITE);
     TEST_ERR(flow_marginal_of_mixture(&g, &m, FLOW_LINEAR), FLOW_OK);
     f = flow_marginal_field(&g);
     TEST_ERR(f.velocity(f.ctx, v, x, t, 2), FLOW_E_SINGULAR);
@@ -1604,6 +1643,7 @@ int main(void) {
     test_ot_errors();
     test_sinkhorn();
     test_sinkhorn_draws();
+    test_sinkhorn_lost_epsilon();
     test_sinkhorn_again();
     test_sinkhorn_overflow();
     test_section("conditions and guidance");
@@ -1625,6 +1665,7 @@ int main(void) {
     test_token_rates_ends();
     test_tokens_sample();
     test_tokens_sample_steps();
+    test_tokens_sample_rounding();
     test_tokens_sample_errors();
     test_token_net();
     test_token_loss();

@@ -89,9 +89,9 @@ static void test_assign_by_duality(void) {
     }
 }
 
-/* Shortest ways that go wrong where the auction does not help: columns of costs so large, all but
- * one, that the others differ by less than its least step. What a whole column has in common changes
- * no choice. By whole numbers, so that float is exact. */
+/* Shortest ways that go wrong where the auction does not help: all columns but one have costs so
+ * large that they differ by less than its least step. What a whole column has in common changes no
+ * choice. By whole numbers, so that float is exact. */
 static void test_assign_beyond_the_auction(void) {
     enum { LARGE = 40 };
     const double far = EPS < 1e-10 ? 1099511627776.0 : 131072.0; /* 2^40, 2^17 */
@@ -204,6 +204,7 @@ static void test_w2_errors(void) {
     TEST_ERR(flow_w2(&w2, x, y, 0, 2), FLOW_E_EMPTY);
     TEST_ERR(flow_w2(&w2, x, y, 1, 2), FLOW_OK); /* one sample is enough */
     TEST_NEAR(w2, sqrt(5.0), 8 * EPS);
+    if (sizeof(size_t) == 4) TEST_ERR(flow_w2(&w2, x, y, 65536, 1), FLOW_E_MEMORY);
     TEST_EVERY_ALLOC(flow_w2(&w2, x, y, 2, 2), (void)0);
     TEST_NEAR(w2, sqrt((1 + 4 + 9 + 16) / 2.0), 8 * EPS);
     x[2] = not_a_number();
@@ -654,6 +655,23 @@ static void test_integrate_errors(void) {
     TEST_ASSERT_TRIPS(flow_integrate(&sum, NULL, &one, 0, 1));
 }
 
+/* Two refinements that agree because both have too few points: peaks of every width. */
+static flow_real peak(void *ctx, flow_real x) {
+    const double k = *(const double *)ctx, z = ((double)x - 0.3) * k;
+    return FLOWI_R(exp(-z * z / 2));
+}
+static void test_integrate_peaks(void) {
+    int j;
+    for (j = 0; j < 80; j++) {
+        double k = pow(1.05, j);
+        const double r = k / sqrt(2);
+        const double want = sqrt(2 * atan(1.0)) / k * (erf(0.7 * r) + erf(1.3 * r));
+        flow_real sum = 0;
+        TEST_ERR(flow_integrate(&sum, peak, &k, -1, 1), FLOW_OK);
+        TEST_NEAR(sum, want, EPS < 1e-10 ? 1e-11 : 1e-5);
+    }
+}
+
 /* What a log-density knows of itself: its dimension, and a call that fails. */
 typedef struct {
     int d, calls, bad_call, bad_code;
@@ -714,6 +732,9 @@ static void test_quadrature_errors(void) {
     TEST_ERR(flow_quadrature(&mass, box_logprob, &b, 0, 1, 4, 2), -99);
     TEST_EQ_INT(b.calls, 3);
     TEST_ERR(flow_quadrature(&mass, box_logprob, &b, -1, 1, 4, 2), FLOW_E_FINITE);
+    b.d = 1, b.calls = 0, b.bad_call = 1;
+    TEST_ERR(flow_quadrature(&mass, box_logprob, &b, 0, 1, 4, 1), -99);
+    b.d = 2, b.bad_call = 0;
     TEST_ERR(flow_quadrature(&mass, box_logprob, &b, 0, 1, 0, 2), FLOW_E_EMPTY);
     TEST_EVERY_ALLOC(flow_quadrature(&mass, normal_logprob, &b, 0, 1, 4, 2), (void)0);
     TEST_ASSERT_TRIPS(flow_quadrature(&mass, normal_logprob, &b, 1, 1, 4, 2));
@@ -894,6 +915,7 @@ int main(void) {
     test_integrate_short_intervals();
     test_integrate_to_zero();
     test_integrate_errors();
+    test_integrate_peaks();
     test_quadrature();
     test_quadrature_of_many_cells();
     test_quadrature_errors();

@@ -669,6 +669,8 @@ static void test_tensors_refuses(void) {
         {"{\"x\":{\"dtype\":\"F32\",\"shape\":[2],\"data_offsets\":[0,8],\"a\":\"b\"}}",
          FLOW_E_FORMAT},
         {"{\"x\":{\"dtype\":1,\"shape\":[2],\"data_offsets\":[0,8]}}", FLOW_E_FORMAT},
+        {"{" X ",\"y\":{\"dtype\":\"F3_E1M1\",\"data_offsets\":[8,8]}}", FLOW_E_FORMAT},
+        {"{\"y\":{\"dtype\":\"BOOL\",\"shape\":[8],\"data_offsets\":[0,8]}}", FLOW_E_UNKNOWN},
         {"{\"x\":{\"dtype\":\"F32\" \"shape\":[2],\"data_offsets\":[0,8]}}", FLOW_E_FORMAT},
         {"{x:" ENTRY("[2]", "[0,8]") "}", FLOW_E_FORMAT},
         {"{'x':" ENTRY("[2]", "[0,8]") "}", FLOW_E_FORMAT},
