@@ -677,15 +677,17 @@ static void test_adapt_no_error(void) {
 
 /* Values at given times that belong to another time or to an end of the step. */
 static void test_adapt_dense_output(void) {
+    enum { MANY = 1025 }; /* several a step */
     const double tol = EPS < 1e-10 ? 1e-9 : 1e-4;
     int back, i, m;
     for (back = 0; back < 2; back++) {
         const flow_real t0 = back ? 2 : -1, t1 = back ? -1 : 2;
-        flow_real x[2], out[33 * 2 + 1], times[33], want[2];
+        flow_real x[2], want[2];
+        static flow_real out[MANY * 2 + 1], times[MANY];
         flow_ode s;
-        for (m = 33, i = 0; i < m; i++) times[i] = t0 + (t1 - t0) * (flow_real)i / 32;
+        for (m = MANY, i = 0; i < m; i++) times[i] = t0 + (t1 - t0) * (flow_real)i / (MANY - 1);
         known_solution(x, (double)t0);
-        out[33 * 2] = 7;
+        out[MANY * 2] = 7;
         TEST_ERR(flow_ode_init(&s, FLOW_DOPRI5, 2), FLOW_OK);
         s.atol = s.rtol = (flow_real)tol;
         TEST_ERR(flow_ode_adapt(&s, known_rate, NULL, x, t0, t1, 2, out, times, m), FLOW_OK);
@@ -695,8 +697,8 @@ static void test_adapt_dense_output(void) {
         }
         known_solution(want, (double)t0);
         TEST_NEAR_ALL(out, want, 2, 0);
-        TEST_NEAR_ALL(out + 2 * 32, x, 2, 4 * EPS);
-        TEST(out[33 * 2] == 7);
+        TEST_NEAR_ALL(out + 2 * (MANY - 1), x, 2, 4 * EPS);
+        TEST(out[MANY * 2] == 7);
         flow_ode_free(&s);
     }
 }
@@ -829,6 +831,9 @@ static void test_adapt_failures(void) {
     err = flow_ode_adapt(&s, explosion, NULL, &x, 0, 2, 1, NULL, NULL, 0);
     TEST(err == FLOW_E_CONVERGE || err == FLOW_E_FINITE);
     TEST(x > 100 && x - x == 0);
+    x = 1, s.rejected = 0; /* also where both times are negative it ends by a step too short */
+    TEST(flow_ode_adapt(&s, explosion, NULL, &x, -2, FLOWI_R(-0.5), 1, NULL, NULL, 0) < 0);
+    TEST(s.rejected < 1000);
     x = 1, s.least = FLOWI_R(0.01);
     TEST_ERR(flow_ode_adapt(&s, explosion, NULL, &x, 0, 2, 1, NULL, NULL, 0), FLOW_E_CONVERGE);
     TEST(x > 2 && x < 200);
