@@ -996,8 +996,8 @@ FLOW_API int flow_tokens_sample(const flow_tokens *s, flow_rng *rng, int *x,
 
 /* ------------------------------------------------------------------- 12 METRICS AND CHECKS
  * These take the memory they need and give it back: FLOW_E_MEMORY beside the errors named, and
- * FLOW_E_EMPTY of no samples, FLOW_E_FINITE of a NaN (but a histogram leaves it out). Distances come
- * from squares, which underflow below 1e-160 (1e-22 in float). */
+ * FLOW_E_EMPTY of no samples, FLOW_E_FINITE of a NaN (but a histogram leaves it out). Distances
+ * come from squares, which underflow below 1e-160 (1e-22 in float). */
 
 /* The permutation match[n] that makes sum_i cost[i*n + match[i]] least, by shortest augmenting
  * paths [Jonker and Volgenant 1987] after an auction [Bertsekas 1988], which takes most of the work
@@ -1083,9 +1083,9 @@ FLOW_API void flow_dat_discard(flow_dat *f);
 
 /* Reads a table of points, d numbers a row, apart by blanks, tabs, one comma or semicolon; from #
  * to the end of the line is comment; empty lines are skipped, and a mark of UTF-8 at the start.
- * (*x)[n*d] is the caller's, to be freed with flow_release. On an error *x is NULL and *line the line it stands on, 0 if none.
- * FLOW_E_OPEN, FLOW_E_FILE, FLOW_E_EMPTY, FLOW_E_COLUMNS, FLOW_E_NUMBER, FLOW_E_FINITE (nan, inf,
- * overflow), FLOW_E_MEMORY. */
+ * (*x)[n*d] is the caller's, to be freed with flow_release. On an error *x is NULL and *line the
+ * line it stands on, 0 if none. FLOW_E_OPEN, FLOW_E_FILE, FLOW_E_EMPTY, FLOW_E_COLUMNS,
+ * FLOW_E_NUMBER, FLOW_E_FINITE (nan, inf, overflow), FLOW_E_MEMORY. */
 FLOW_API int flow_points_read(flow_real **x, int *n, int *line, int d, const char *path);
 
 /* A named array: a view of numbers that stand elsewhere, in a theta, in an optimiser's m or v. */

@@ -238,7 +238,7 @@ static void test_points_read(void) {
         "# x y\n1 2 # first\n#\n-3 0.5#second", /* comments */
         "+1.0e0 .2e1\n-30E-1 5e-1\n",           /* numbers as they may be written */
         "# # ,, nan\n1 2\n\n#1\n-3 0.5\n",
-        "\xEF\xBB\xBF" "1,2\n-3,0.5\n",      /* the mark of UTF-8 */
+        "\xEF\xBB\xBF\x31,2\n-3,0.5\n",        /* the mark of UTF-8 */
     };
     const double want[4] = {1, 2, -3, 0.5};
     flow_real *x;
@@ -276,7 +276,7 @@ static void test_points_read_refuses(void) {
         {"1,2,3\n", FLOW_E_COLUMNS, 1},
         {"x y\n1 2\n", FLOW_E_NUMBER, 1},
         {"\xEF\xBB 1 2\n", FLOW_E_NUMBER, 1},
-        {"1 2\n\xEF\xBB\xBF" "3 4\n", FLOW_E_NUMBER, 2}, /* not a start */
+        {"1 2\n\xEF\xBB\xBF\x33 4\n", FLOW_E_NUMBER, 2}, /* not at the start */
         {"1 2\n3 4x\n", FLOW_E_NUMBER, 2},
         {"1 2\n3 -\n", FLOW_E_NUMBER, 2},
         {"1 1e\n", FLOW_E_NUMBER, 1},
@@ -287,9 +287,6 @@ static void test_points_read_refuses(void) {
         {"1 2\n3,\n", FLOW_E_NUMBER, 2},
         {"1 2\n,\n", FLOW_E_NUMBER, 2},
         {"1;,2\n", FLOW_E_NUMBER, 1},
-        {"\xEF\xBB\xBF"
-         "1 2\n",
-         FLOW_E_NUMBER, 1}, /* a byte order mark */
         {"1 nan\n", FLOW_E_FINITE, 1},
         {"1 2\n-inf 4\n", FLOW_E_FINITE, 2},
         {"1 1e999\n", FLOW_E_FINITE, 1},
