@@ -452,7 +452,8 @@ typedef struct {
 
 /* Copies layer[count], all of one dimension d, and draws their parameters in order. batch: the
  * most samples of one forward; logprob and sample take any n, a batch at a time.
- * FLOW_E_MEMORY, FLOW_E_EMPTY (no layers). */
+ * FLOW_E_MEMORY (also for 2^31 reals and more of parameters or a layer's cache), FLOW_E_EMPTY (no
+ * layers). */
 FLOW_API int flow_chain_init(flow_chain *c, const flow_bijection *layer, int count, int direction,
                              int batch, flow_rng *rng);
 FLOW_API void flow_chain_free(flow_chain *c);
@@ -560,7 +561,7 @@ typedef struct {
     void *memory;
 } flow_net;
 
-/* FLOW_E_MEMORY. flow_mlp_init's draws. */
+/* FLOW_E_MEMORY, also for 2^31 reals and more of parameters or cache. flow_mlp_init's draws. */
 FLOW_API int flow_net_init(flow_net *net, int d, int cond, int width, int depth, int act,
                            int batch, flow_rng *rng);
 FLOW_API void flow_net_free(flow_net *net);
