@@ -519,8 +519,8 @@ typedef struct {
     int in, width, depth, out, act;
 } flow_mlp;
 
-/* theta holds, layer by layer, W_l[out_l*in_l] (row: one output) and b_l[out_l]. These two counts
- * are INT_MAX when they would not be below it, which flow_net_init and flow_chain_init refuse. */
+/* theta holds, layer by layer, W_l[out_l*in_l] (row: one output) and b_l[out_l]. This count and the
+ * next are INT_MAX where an int cannot hold them: flow_net_init and flow_chain_init refuse that. */
 FLOW_API int flow_mlp_params(const flow_mlp *m);
 /* Length of cache[] for n samples: (7 depth + 2) n width reals. */
 FLOW_API int flow_mlp_cache(const flow_mlp *m, int n);
@@ -853,7 +853,7 @@ typedef struct {
     int *match;       /* [batch] the old row of x0 that is now in row i */
     flow_real total;  /* mean squared distance: of the pairs, or under Sinkhorn's plan */
     flow_real *plan;  /* [n*n] squared distances |x1_i - x0_j|^2; Sinkhorn's plan pi_ij */
-    flow_real tol;    /* Sinkhorn: sum_j |sum_i pi_ij - 1/n| at the end, 0.001 */
+    flow_real tol;    /* Sinkhorn: most of sum_j |sum_i pi_ij - 1/n|, and of the rows', 0.001 */
     int most;         /* Sinkhorn: the most iterations, 10,000 */
     flow_real *dual;  /* [3*batch] */
     flow_real *point; /* [batch*d] */
@@ -869,7 +869,8 @@ FLOW_API int flow_ot_exact(flow_ot *o, flow_real *x0, const flow_real *x1, int n
 /* The plan pi_ij = exp((f_i + g_j - |x1_i - x0_j|^2)/epsilon) with sum_j pi_ij = sum_i pi_ij = 1/n
  * [Cuturi 2013], by iterations on f and g in the log domain, O(n^2) each, their number growing as
  * 1/epsilon (in units of squared distance). Row i's partner is then drawn from pi_i: noise may
- * come twice or not at all. n draws. FLOW_E_EMPTY, FLOW_E_FINITE, FLOW_E_CONVERGE. */
+ * come twice or not at all. n draws. FLOW_E_EMPTY, FLOW_E_FINITE, FLOW_E_CONVERGE (also of an
+ * epsilon that is lost in the rounding of f and g): x0 is then as it was. */
 FLOW_API int flow_ot_sinkhorn(flow_ot *o, flow_rng *rng, flow_real *x0, const flow_real *x1,
                               flow_real epsilon, int n);
 
@@ -1025,18 +1026,19 @@ FLOW_API int flow_ks(flow_real *ks, const flow_real *x, int n, flow_fn cdf, void
 /* The value that it exceeds with probability level when the samples do come from cdf:
  * sqrt(-log(level/2)/(2n)), good for n above 35. */
 FLOW_API flow_real flow_ks_critical(int n, flow_real level);
-/* density[bins]: fraction of x[n] in each of the equal bins of [lo, hi), divided by bin width. */
+/* density[bins]: fraction of x[n] in each of the equal bins of [lo, hi), divided by bin width;
+ * O(n + bins). */
 FLOW_API int flow_histogram(flow_real *density, const flow_real *x, int n, flow_real lo,
                             flow_real hi, int bins);
 /* The same in the plane: density[bins*bins], row j holds the bins of the second coordinate's j-th
- * interval; both coordinates in [lo, hi). x: [n*2]. */
+ * interval; both coordinates in [lo, hi). x: [n*2]. O(n + bins^2). */
 FLOW_API int flow_histogram2(flow_real *density, const flow_real *x, int n, flow_real lo,
                              flow_real hi, int bins);
-/* The integral of f over (a, b) by the tanh-sinh rule [Takahasi and Mori 1974], which never
+/* The integral of f over (a, b), a < b, by the tanh-sinh rule [Takahasi and Mori 1974], which never
  * evaluates the ends and bears a singularity at an end that is 0: near any other, x tells too few
- * numbers apart, so let it be 0 by a substitution. a < b. FLOW_E_CONVERGE unless two refinements
- * agree to 1e-12 (1e-5 in float) relative to the integral of |f|: a peak much narrower than b - a,
- * between all points, they miss alike. FLOW_E_FINITE, also for an end at infinity. */
+ * numbers apart, so let it be 0 by a substitution. FLOW_E_CONVERGE unless two refinements agree to
+ * 1e-12 (1e-5 in float) relative to the integral of |f|; both miss a peak that is narrow enough to
+ * lie between their points. FLOW_E_FINITE, also for an end at infinity. */
 FLOW_API int flow_integrate(flow_real *integral, flow_fn f, void *ctx, flow_real a, flow_real b);
 /* The integral of exp(logp) over the box [lo, hi]^d by midpoints, m a side: m^d evaluations, rows
  * of m at once, of which there are below 2^31. Spectrally accurate when p is smooth and vanishes
@@ -1083,7 +1085,7 @@ FLOW_API int flow_dat_close(flow_dat *f);
 FLOW_API void flow_dat_discard(flow_dat *f);
 
 /* Reads a table of points, d numbers a row, apart by blanks, tabs, one comma or semicolon; from #
- * to the end of the line is comment; empty lines are skipped, and a mark of UTF-8 at the start.
+ * to the end of the line is comment; empty lines are skipped, as is a byte order mark at the start.
  * (*x)[n*d] is the caller's, to be freed with flow_release. On an error *x is NULL and *line the
  * line it stands on, 0 if none. FLOW_E_OPEN, FLOW_E_FILE, FLOW_E_EMPTY, FLOW_E_COLUMNS,
  * FLOW_E_NUMBER, FLOW_E_FINITE (nan, inf, overflow), FLOW_E_MEMORY. */
@@ -1238,7 +1240,7 @@ FLOW_API void flow_release(void *p) {
     if (p) FLOW_FREE(p);
 }
 
-/* count zeroed reals, or NULL. The count is a double, since a product of sizes may be more than a
+/* Zeroed reals, or NULL. Their number is a double, since a product of sizes may be more than a
  * size_t holds. */
 static flow_real *flowi_new(double reals) {
     size_t count, i;
@@ -1595,18 +1597,24 @@ FLOW_API int flow_rng_below(flow_rng *rng, int k) {
     return (int)(r % bound);
 }
 
-FLOW_API int flow_rng_categorical(flow_rng *rng, const flow_real *p, int k) {
-    flow_real sum = 0, u;
-    int i, last = 0;
-    FLOW_ASSERT(p && k > 0);
-    for (i = 0; i < k; i++) sum += p[i];
-    u = flow_rng_uniform(rng) * sum;
+/* The index i in whose share p[i] of 0 ... sum p the number u lies. Where rounding has left u at
+ * the very end it is the last that can be. */
+static int flowi_pick(const flow_real *p, int k, flow_real u) {
+    int i, last = k - 1;
     for (i = 0; i < k; i++) {
+        if (u < p[i]) return i;
         if (p[i] > 0) last = i;
         u -= p[i];
-        if (u < 0) return i;
     }
-    return last; /* rounding left u at the very end */
+    return last;
+}
+
+FLOW_API int flow_rng_categorical(flow_rng *rng, const flow_real *p, int k) {
+    flow_real sum = 0;
+    int i;
+    FLOW_ASSERT(p && k > 0);
+    for (i = 0; i < k; i++) sum += p[i];
+    return flowi_pick(p, k, flow_rng_uniform(rng) * sum);
 }
 
 FLOW_API void flow_rng_permutation(flow_rng *rng, int *perm, int n) {
@@ -2077,8 +2085,8 @@ FLOW_API void flow_mixture_sample(const flow_mixture *m, flow_rng *rng, flow_rea
     }
 }
 
-/* p[k] <- exp(p[k] - log sum exp p), and that logarithm is returned. Where nothing is left of any,
- * the first stands for all. */
+/* p[k] <- exp(p[k] - log sum exp p), and that logarithm is returned. When all of p are -infinity,
+ * the first stands for them. */
 static flow_real flowi_softmax(flow_real *p, int k) {
     flow_real most = p[0], sum = 0;
     int i;
@@ -3256,9 +3264,9 @@ static int flowi_residual_normalise(const flowi_residual_parts *r, const flow_re
     for (l = 0; l <= r->net.depth && flowi_finite(r->bound); l++) {
         const flowi_layer s = flowi_mlp_layer(&r->net, l);
         flow_real *u = r->norms + l * (2 * r->most + 1), *v = u + r->most, *sigma = v + r->most;
-        *sigma = flowi_residual_follow(theta + s.weight, u, v, s.out, s.in, r->power, r->gram);
         if (!flowi_finite(flowi_dot(theta + s.weight, theta + s.weight, s.in * s.out)))
             return FLOW_E_FINITE;
+        *sigma = flowi_residual_follow(theta + s.weight, u, v, s.out, s.in, r->power, r->gram);
         for (i = s.weight; i < s.bias && *sigma > c; i++) r->theta[i] *= c / *sigma;
     }
     return FLOW_OK;
@@ -3325,9 +3333,25 @@ static int flowi_residual_forward(const flow_bijection *b, const flow_real *thet
     return err;
 }
 
+/* x <- y - g for x[count]. Returns the largest step, and in *beyond by how much a step is larger
+ * than rounding can make it, which builds up to noise/margin at most. */
+static flow_real flowi_residual_step(flow_real *x, flow_real *beyond, const flow_real *y,
+                                     const flow_real *g, flow_real margin, int count) {
+    flow_real most = 0;
+    int i;
+    for (*beyond = 0, i = 0; i < count; i++) {
+        const flow_real next = y[i] - g[i], step = flowi_fabs(next - x[i]);
+        const flow_real noise = 2 * FLOWI_EPS * (flowi_fabs(y[i]) + flowi_fabs(g[i]));
+        if (step > most) most = step;
+        if (step - noise / margin > *beyond) *beyond = step - noise / margin;
+        x[i] = next;
+    }
+    return most;
+}
+
 /* x <- y - g(x). The step |x - (y - g(x))| bounds the error once divided by 1 - bound = margin.
- * Rounding can keep the steps above that. It builds up to noise/margin at most, so a step within
- * it also ends, but only when 1/margin iterations have brought no smaller one. */
+ * Where rounding keeps the steps above tol, one that rounding can explain ends it too, but only
+ * after 1/margin iterations without a smaller one. */
 static int flowi_residual_inverse(const flow_bijection *b, const flow_real *theta, flow_real *x,
                                   flow_real *logdet, const flow_real *y, int n,
                                   flow_real *cache) {
@@ -3337,23 +3361,17 @@ static int flowi_residual_inverse(const flow_bijection *b, const flow_real *thet
     const flow_real tol = spec->tol > 0 ? spec->tol : least;
     const flow_real margin = r.bound < 1 ? 1 - r.bound : 1;
     const int most = spec->iterations > 0 ? spec->iterations : 5000, count = n * b->d;
-    flow_real *target = r.din, *at = r.s, step, beyond, least_step = FLOWI_INFINITY;
-    int i, k, since = 0, err = flowi_residual_normalise(&r, theta, b->params);
+    flow_real *target = r.din, *at = r.s, step, beyond, smallest = FLOWI_INFINITY;
+    int k, since = 0, err = flowi_residual_normalise(&r, theta, b->params);
     if (err < 0) return err;
     flowi_copy(target, y, count);
     flowi_copy(at, y, count);
     for (k = 0; k < most; k++) {
         flow_mlp_forward(&r.net, r.theta, r.g, at, n, r.cache);
-        for (step = beyond = 0, i = 0; i < count; i++) {
-            const flow_real next = target[i] - r.g[i], move = flowi_fabs(next - at[i]);
-            const flow_real noise = 2 * FLOWI_EPS * (flowi_fabs(target[i]) + flowi_fabs(r.g[i]));
-            if (move > step) step = move;
-            if (move - noise / margin > beyond) beyond = move - noise / margin;
-            at[i] = next;
-        }
+        step = flowi_residual_step(at, &beyond, target, r.g, margin, count);
         if (!flowi_all_finite(at, count)) return FLOW_E_FINITE;
-        since = step < least_step ? 0 : since + 1;
-        if (step < least_step) least_step = step;
+        since = step < smallest ? 0 : since + 1;
+        if (step < smallest) smallest = step;
         if (step <= tol * margin) break;
         if (beyond <= tol * margin && (flow_real)since * margin >= 1) break;
     }
@@ -3485,8 +3503,7 @@ FLOW_API int flow_root(flow_real *root, flow_root_fn f, void *ctx, flow_real lo,
 
 FLOW_API int flow_chain_init(flow_chain *c, const flow_bijection *layer, int count, int direction,
                              int batch, flow_rng *rng) {
-    flow_real *block, *theta;
-    const double reals = (count + 3.0) * batch * layer[0].d + 4.0 * batch;
+    flow_real *block = NULL, *theta;
     double params = 0, cache = 0;
     size_t points;
     int k, fits = 1;
@@ -3501,13 +3518,12 @@ FLOW_API int flow_chain_init(flow_chain *c, const flow_bijection *layer, int cou
         FLOW_ASSERT(layer[k].d == c->d);
         params += layer[k].params;
         cache += layer[k].work + 1.0 * layer[k].cache * batch;
-        fits &= flowi_count(1.0 * layer[k].cache * batch + layer[k].work) < INT_MAX;
+        fits &= layer[k].work + 1.0 * layer[k].cache * batch < INT_MAX && params < INT_MAX;
     }
     c->params = flowi_count(params);
-    fits &= c->params < INT_MAX;
     points = flowi_size(batch, c->d, 1);
     c->layer = (flow_bijection *)FLOW_MALLOC((size_t)count * sizeof *layer);
-    block = fits ? flowi_new(reals + 2 * params + cache) : NULL;
+    if (fits) block = flowi_new((count + 3.0) * batch * c->d + 4.0 * batch + 2 * params + cache);
     c->memory = block;
     if (!c->layer || !block) {
         flow_chain_free(c);
@@ -3855,6 +3871,7 @@ static void flowi_curve(int act, flow_real *dda, const flow_real *z, const flow_
     }
 }
 
+/* Where flowi_mlp_layer lets the last layer end. */
 FLOW_API int flow_mlp_params(const flow_mlp *m) {
     const double in = m->in, width = m->width, out = m->out;
     if (m->depth == 0) return flowi_count((in + 1) * out);
@@ -4062,8 +4079,8 @@ FLOW_API int flow_net_init(flow_net *net, int d, int cond, int width, int depth,
                            int batch, flow_rng *rng) {
     const int in = d + 1 + cond;
     flow_real *block;
-    double reals;
     size_t rows;
+    int cache;
     FLOW_ASSERT(net && d > 0 && cond >= 0 && batch > 0);
     memset(net, 0, sizeof *net);
     net->d = d;
@@ -4075,13 +4092,12 @@ FLOW_API int flow_net_init(flow_net *net, int d, int cond, int width, int depth,
     net->mlp.out = d;
     net->mlp.act = act;
     rows = flowi_size(batch, in, 1);
-    reals = (2.0 + FLOWI_TANGENTS) * batch * in + 1.0 * batch * d;
+    cache = flow_mlp_cache(&net->mlp, batch);
     net->params = flow_mlp_params(&net->mlp);
-    if (net->params == INT_MAX || flow_mlp_cache(&net->mlp, batch) == INT_MAX ||
-        flowi_count(1.0 * FLOWI_TANGENTS * batch * in) == INT_MAX)
+    if (net->params == INT_MAX || cache == INT_MAX || 1.0 * FLOWI_TANGENTS * batch * in > INT_MAX)
         return FLOW_E_MEMORY;
-    block = flowi_new(reals + 2.0 * net->params + flow_mlp_cache(&net->mlp, batch) +
-                      (double)FLOWI_LINE);
+    block = flowi_new(2.0 * net->params + (2.0 + FLOWI_TANGENTS) * batch * in + 1.0 * batch * d +
+                      cache + (double)FLOWI_LINE);
     if (!block) return FLOW_E_MEMORY;
     net->memory = block;
     net->theta = flowi_carve(&block, (size_t)net->params);
@@ -4295,9 +4311,9 @@ static flow_real flowi_scaled_norm(const flow_real *x, int n, flow_real *scale) 
     flow_real most = 0, sum = 0;
     int i;
     *scale = 1;
+    if (squares > FLOWI_R(1e-30) && flowi_finite(squares)) return flowi_sqrt(squares);
     for (i = 0; i < n; i++) most = flowi_fabs(x[i]) > most ? flowi_fabs(x[i]) : most;
-    if ((flowi_finite(squares) && squares > FLOWI_R(1e-30)) || !flowi_all_finite(x, n) || most <= 0)
-        return flowi_sqrt(squares);
+    if (!(most > 0) || !flowi_finite(most)) return flowi_sqrt(squares);
     *scale = most;
     for (i = 0; i < n; i++) sum += x[i] / most * (x[i] / most);
     return flowi_sqrt(sum);
@@ -4402,10 +4418,15 @@ FLOW_API int flow_ode_step(flow_ode *s, flow_ode_fn f, void *ctx, flow_real *x, 
     return FLOW_OK;
 }
 
+/* Is `time` later than t in the direction of h? */
+static int flowi_ode_beyond(flow_real time, flow_real t, flow_real h) {
+    return (h > 0 && time > t) || (h < 0 && time < t);
+}
+
 /* The last step, from t to t1. Rounded up, t + h would lie beyond t1, where f need not exist. */
 static flow_real flowi_ode_last(flow_real t, flow_real t1) {
-    const flow_real h = t1 - t, end = t + h;
-    return (h > 0 && end > t1) || (h < 0 && end < t1) ? h * (1 - FLOWI_EPS) : h;
+    const flow_real h = t1 - t;
+    return flowi_ode_beyond(t + h, t1, h) ? h * (1 - FLOWI_EPS) : h;
 }
 
 /* Where step k of equal steps from t0 to t1 begins, and its length *h. */
@@ -4466,7 +4487,7 @@ static flow_real flowi_ode_error(const flow_ode *s, const flow_real *x, flow_rea
         const flow_real ax = flowi_fabs(x[i]), ay = flowi_fabs(s->x[i]);
         flow_real e = 0;
         for (j = 0; j <= b->stages; j++) e += b->e[j] * s->k[(size_t)j * (size_t)n + (size_t)i];
-        if (e < 0 || e > 0) e *= h / (s->atol + s->rtol * (ax > ay ? ax : ay)); /* 0/0 is none */
+        if (e < 0 || e > 0) e *= h / (s->atol + s->rtol * (ax > ay ? ax : ay)); /* never 0/0 */
         sum += e * e;
     }
     return n > 0 ? flowi_sqrt(sum / (flow_real)n) : 0;
@@ -4520,7 +4541,7 @@ static int flowi_ode_begin(flow_ode *s, flow_ode_fn f, void *ctx, const flow_rea
 static int flowi_ode_report(const flow_ode *s, flow_real *out, const flow_real *times, int m,
                             const flow_real *x, flow_real t, flow_real h, int last, int n) {
     int i;
-    for (i = 0; i < m && (last || !((times[i] - (t + h)) / h > 0)); i++)
+    for (i = 0; i < m && (last || !flowi_ode_beyond(times[i], t + h, h)); i++)
         flowi_ode_dense(s, out + (size_t)i * (size_t)n, x, h, (times[i] - t) / h, n);
     return i;
 }
@@ -4541,7 +4562,7 @@ FLOW_API int flow_ode_adapt(flow_ode *s, flow_ode_fn f, void *ctx, flow_real *x,
     long tries;
     FLOW_ASSERT(s->k && s->tableau->e[0] > 0 && n >= 0 && n <= s->capacity);
     if (!flowi_finite(span) || !flowi_all_finite(x, n)) return FLOW_E_FINITE;
-    for (; done < m && !((times[done] - t0) / span > 0); done++)
+    for (; done < m && !flowi_ode_beyond(times[done], t0, span); done++)
         flowi_copy(out + (size_t)done * (size_t)n, x, n);
     if (!(span < 0 || span > 0)) return FLOW_OK;
     err = flowi_ode_begin(s, f, ctx, x, t, span, &h, n);
@@ -4759,7 +4780,7 @@ static int flowi_cnf_init(flow_cnf *c, flow_field field, int method, int steps, 
     c->batch = batch;
     c->tangents = tangents;
     c->together = together;
-    if (flowi_count((double)together * batch * (field.d + 1.0)) == INT_MAX) return FLOW_E_MEMORY;
+    if (1.0 * together * batch * (field.d + 1.0) > INT_MAX) return FLOW_E_MEMORY;
     err = flow_ode_init(&c->ode, method, batch * (field.d + 1));
     if (err < 0) return err;
     block = flowi_new(reals);
@@ -4988,7 +5009,7 @@ FLOW_API int flow_cnf_train(flow_cnf *c, int gradient) {
     FLOW_ASSERT(c->state && c->field.backward && !c->training);
     FLOW_ASSERT(gradient >= FLOW_BACKPROP && gradient <= FLOW_ADJOINT);
     if (c->steps < 1) return FLOW_E_EMPTY;
-    if (flowi_count(2.0 * points + c->field.params) == INT_MAX) return FLOW_E_MEMORY;
+    if (2.0 * points + c->field.params > INT_MAX) return FLOW_E_MEMORY;
     if (gradient == FLOW_ADJOINT)
         err = flow_ode_init(&c->reverse, method, 2 * points + c->field.params);
     if (err < 0) return err;
@@ -5402,25 +5423,33 @@ static int flowi_ot_scale(flow_ot *o, flow_real epsilon, int n) {
     return FLOW_E_CONVERGE;
 }
 
-FLOW_API int flow_ot_sinkhorn(flow_ot *o, flow_rng *rng, flow_real *x0, const flow_real *x1,
-                              flow_real epsilon, int n) {
+/* The plan of the duals, in the place of the costs, and *total = sum_ij pi_ij cost_ij. Returns how
+ * far the rows are off, sum_i |sum_j pi_ij - 1/n|: much, when rounding the duals lost epsilon. */
+static flow_real flowi_ot_plan(flow_ot *o, flow_real *total, flow_real epsilon, int n) {
     const flow_real *f = o->dual, *g = f + o->batch;
-    flow_real total = 0, off = 0;
-    int i, j, err;
-    FLOW_ASSERT(epsilon > 0 && rng);
-    err = flowi_ot_cost(o, x0, x1, n);
-    if (err == FLOW_OK) err = flowi_ot_scale(o, epsilon, n);
-    if (err < 0) return err;
-    for (i = 0; i < n; i++) {
+    flow_real off = 0;
+    int i, j;
+    for (*total = 0, i = 0; i < n; i++) {
         flow_real *row = o->plan + (size_t)i * (size_t)n, sum = 0;
         for (j = 0; j < n; j++) {
             const flow_real cost = row[j];
             sum += row[j] = flowi_exp((f[i] + g[j] - cost) / epsilon);
-            total += row[j] * cost;
+            *total += row[j] * cost;
         }
         off += flowi_fabs(sum - 1 / (flow_real)n);
     }
-    if (!(off <= o->tol)) return FLOW_E_CONVERGE; /* epsilon is lost in the rounding of the duals */
+    return off;
+}
+
+FLOW_API int flow_ot_sinkhorn(flow_ot *o, flow_rng *rng, flow_real *x0, const flow_real *x1,
+                              flow_real epsilon, int n) {
+    flow_real total;
+    int i, err;
+    FLOW_ASSERT(epsilon > 0 && rng);
+    err = flowi_ot_cost(o, x0, x1, n);
+    if (err == FLOW_OK) err = flowi_ot_scale(o, epsilon, n);
+    if (err < 0) return err;
+    if (!(flowi_ot_plan(o, &total, epsilon, n) <= o->tol)) return FLOW_E_CONVERGE;
     o->total = total;
     for (i = 0; i < n; i++)
         o->match[i] = flow_rng_categorical(rng, o->plan + (size_t)i * (size_t)n, n);
@@ -5432,10 +5461,9 @@ FLOW_API int flow_mixture_at(flow_mixture *pt, const flow_mixture *m, int path, 
     const flow_path p = flow_path_at(path, t);
     const int d = m->d;
     int i, k, err;
-    memset(pt, 0, sizeof *pt);
-    if (!flowi_finite(t)) return FLOW_E_FINITE;
     err = flow_mixture_init(pt, m->weight, m->mean, m->cov, m->k, d);
     if (err < 0) return err;
+    if (!flowi_finite(t)) err = FLOW_E_FINITE;
     for (i = 0; i < m->k * d; i++) pt->mean[i] *= p.alpha;
     for (i = 0; i < m->k * d * d; i++) {
         pt->cov[i] *= p.alpha * p.alpha;
@@ -5927,19 +5955,13 @@ FLOW_API int flow_tokens_rates(const flow_tokens *s, flow_real *u, const flow_re
 }
 
 /* With probability h/(1 - t) a token is drawn anew from its posterior; u is what is left of the
- * one draw, again uniform. What rounding leaves of it goes to the last token that can be. */
+ * one draw, again uniform. */
 static void flowi_tokens_step(const flow_tokens *s, flow_rng *rng, int *x, const flow_real *p,
                               flow_real chance, int n) {
-    int i, k;
+    int i;
     for (i = 0; i < n * s->length; i++, p += s->tokens) {
-        flow_real u = flow_rng_uniform(rng) / chance;
-        int last = s->tokens - 1;
-        if (u >= 1) continue;
-        for (k = 0; k < s->tokens && u >= p[k]; k++) {
-            if (p[k] > 0) last = k;
-            u -= p[k];
-        }
-        x[i] = k < s->tokens ? k : last;
+        const flow_real u = flow_rng_uniform(rng) / chance;
+        if (u < 1) x[i] = flowi_pick(p, s->tokens, u);
     }
 }
 
@@ -6075,7 +6097,7 @@ static int flowi_assign(int *match, flow_real *total, const flow_real *cost, int
     flow_real most = 0, scale, step;
     int *owner = work, i, err = FLOW_OK;
     size_t k;
-    for (i = 0; i < n; i++) v[i] = 0, owner[i] = match[i] = -1; /* no auction if all costs are 0 */
+    for (i = 0; i < n; i++) v[i] = 0, owner[i] = match[i] = -1; /* there may be no auction */
     for (k = 0; k < pairs; k++)
         if (flowi_fabs(cost[k]) > most) most = flowi_fabs(cost[k]);
     if (!flowi_finite(most * (flow_real)n)) return FLOW_E_FINITE;
@@ -6549,7 +6571,7 @@ static int flowi_table_line(flowi_table *t, int *more) {
     t->line++;
     t->column = 0;
     if (t->line == 1 && c == 0xEF && getc(t->file) == 0xBB && getc(t->file) == 0xBF)
-        c = getc(t->file); /* what some programs put before UTF-8 */
+        c = getc(t->file); /* the byte order mark that some programs put before UTF-8 */
     while (c != '\n' && c != EOF && err == FLOW_OK) {
         if (c == '#') {
             while (c != '\n' && c != EOF) c = getc(t->file);

@@ -104,7 +104,7 @@ static void test_init_refuses(void) {
     flow_chain c;
     layer[0] = flow_planar(2);
     layer[1] = flow_planar(3);
-    TEST_ERR(flow_chain_init(&c, layer, 0, FLOW_TO_NOISE, 1, &rng), FLOW_E_EMPTY);
+    TEST_ERR(flow_chain_init(&c, NULL, 0, FLOW_TO_NOISE, 1, &rng), FLOW_E_EMPTY);
     flow_chain_free(&c);
     TEST_EVERY_ALLOC(init_mixed(&c, 2, FLOW_TO_NOISE, 3, &rng), flow_chain_free(&c));
     TEST_ASSERT_TRIPS(flow_chain_init(&c, layer, 2, FLOW_TO_NOISE, 1, &rng)); /* d differs */

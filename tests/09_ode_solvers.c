@@ -349,7 +349,7 @@ static int fenced_rate(void *ctx, flow_real *dx, const flow_real *x, flow_real t
     return t < fence[0] || t > fence[1] ? FLOW_E_UNKNOWN : FLOW_OK;
 }
 
-/* The same where t0 is larger than t1, so that t0 + (t1 - t0) can round to beyond t1. */
+/* The same between other times, of which t0 + (t1 - t0) can round to beyond t1. */
 static void test_no_stage_lies_beyond_by_rounding(void) {
     int i, j, steps;
     flow_ode s;

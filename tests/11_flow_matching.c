@@ -1537,9 +1537,9 @@ static void test_token_loss(void) {
     TEST_ERR(flow_token_net_loss(&q, &loss, token_x, token_y, t, 0), FLOW_E_EMPTY);
     TEST_ASSERT_TRIPS(flow_token_net_loss(&q, &loss, token_x, token_y, t, 4));
     for (i = 0; i < 2; i++) { /* logits that are NaN, or all -infinity */
-        if (i == 0) net.theta[0] = FLOWI_INFINITY - FLOWI_INFINITY;
-        for (k = 0; k < net.params && i == 1; k++)
+        for (k = 0; k < net.params; k++)
             net.theta[k] = k < net.params - net.d ? 0 : -FLOWI_INFINITY;
+        if (i == 0) net.theta[0] = FLOWI_INFINITY - FLOWI_INFINITY;
         TEST_ERR(flow_token_net_loss(&q, &loss, token_x, token_y, t, 3), FLOW_E_FINITE);
         TEST_ERR(flow_token_net_posterior(&q, p, token_x, t, 3), FLOW_E_FINITE);
     }
